@@ -1,0 +1,1 @@
+//! Request parsing, content negotiation, discovery, OpenAPI, health.

@@ -1,0 +1,1 @@
+//! The watch cache: one a kind, over a persistent ordered map.

@@ -1,0 +1,1 @@
+//! The Storage trait over any etcd v3, by gRPC.

@@ -1,0 +1,1 @@
+//! Kubeconfig files and TLS settings for [`crate::transport::Transport`] over the network.

@@ -1,0 +1,48 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a call can fail with. `Api` carries the server's own `metav1.Status`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}", .0.message.as_deref().unwrap_or("unknown API error"))]
+    Api(Box<Status>),
+    #[error("transport: {0}")]
+    Transport(String),
+    #[error("decode {what}: {source}")]
+    Decode { what: String, source: serde_json::Error },
+    #[error("{0}")]
+    Config(String),
+}
+
+impl Error {
+    /// HTTP code of the server's answer; 0 when there was none.
+    pub fn code(&self) -> u16 {
+        match self {
+            Error::Api(s) => s.code.unwrap_or(0) as u16,
+            _ => 0,
+        }
+    }
+    /// `metav1.StatusReason`, e.g. `NotFound`; empty when there was none.
+    pub fn reason(&self) -> &str {
+        match self {
+            Error::Api(s) => s.reason.as_deref().unwrap_or(""),
+            _ => "",
+        }
+    }
+    pub fn is_not_found(&self) -> bool {
+        self.reason() == "NotFound"
+    }
+    pub fn is_already_exists(&self) -> bool {
+        self.reason() == "AlreadyExists"
+    }
+    pub fn is_conflict(&self) -> bool {
+        self.reason() == "Conflict"
+    }
+    pub fn is_gone(&self) -> bool {
+        self.code() == 410
+    }
+    pub fn is_forbidden(&self) -> bool {
+        self.code() == 403
+    }
+}

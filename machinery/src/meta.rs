@@ -1,0 +1,1 @@
+//! Small readers and writers of object metadata in JSON trees.
