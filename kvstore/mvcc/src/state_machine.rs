@@ -28,7 +28,7 @@ pub struct LogEntry {
 /// stands at `durable_index() <= applied_state().index` and the log is replayed from there.
 pub trait StateMachine: Send + Sync + 'static {
     /// The answer to one command, handed back to whoever proposed it.
-    type Response: Send + 'static;
+    type Response: Send + Sync + 'static;
 
     fn applied_state(&self) -> AppliedState;
     /// Applies entries in order; one response each (a default for entries without a command). An error is
