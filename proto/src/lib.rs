@@ -1,1 +1,51 @@
-//! keelson-proto
+//! Wire formats: messages and gRPC stubs generated from the `.proto` files of this crate.
+//!
+//! What it is: the etcd v3 API (names and field numbers of etcd 3.7), the gRPC health check, and the envelope of
+//! our own log entries. `bytes` fields are [`bytes::Bytes`], so that decoding slices the received buffer.
+//!
+//! What it is not: there is no behaviour here, and nothing that two crates share beyond a wire format.
+//!
+//! Invariants: field numbers and names are those of the upstream protocol; changing one breaks foreign clients.
+//! Entry points: one module per protobuf package.
+
+/// Key-value pairs and events of etcd.
+#[allow(clippy::all, missing_docs)]
+pub mod mvccpb {
+    tonic::include_proto!("mvccpb");
+}
+
+/// Users, roles and permissions of etcd.
+#[allow(clippy::all, missing_docs)]
+pub mod authpb {
+    tonic::include_proto!("authpb");
+}
+
+/// etcd's services: KV, Watch, Lease, Cluster, Maintenance, Auth.
+#[allow(clippy::all, missing_docs)]
+pub mod etcdserverpb {
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// etcd's lock service.
+#[allow(clippy::all, missing_docs)]
+pub mod v3lockpb {
+    tonic::include_proto!("v3lockpb");
+}
+
+/// etcd's election service.
+#[allow(clippy::all, missing_docs)]
+pub mod v3electionpb {
+    tonic::include_proto!("v3electionpb");
+}
+
+/// The standard gRPC health check, `grpc.health.v1`.
+#[allow(clippy::all, missing_docs)]
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
+
+/// The envelope of Keelson's log entries.
+#[allow(clippy::all, missing_docs)]
+pub mod command {
+    tonic::include_proto!("keelson.kvstore.v1");
+}
