@@ -13,7 +13,14 @@ struct Set {
     source: &'static str,
 }
 
-const SETS: &[Set] = &[Set { source: "etcd" }, Set { source: "grpc" }];
+const SETS: &[Set] = &[
+    Set { source: "etcd" },
+    Set { source: "grpc" },
+    Set { source: "cri.proto" },
+    Set {
+        source: "containerd_events.proto",
+    },
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO_ROOT}");

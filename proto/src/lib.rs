@@ -49,3 +49,15 @@ pub mod health {
 pub mod command {
     tonic::include_proto!("keelson.kvstore.v1");
 }
+
+/// The Container Runtime Interface, `runtime.v1`.
+#[allow(clippy::all, missing_docs, non_snake_case)]
+pub mod cri {
+    tonic::include_proto!("runtime.v1");
+}
+
+/// containerd's own event stream.
+#[allow(clippy::all, missing_docs)]
+pub mod containerd_events {
+    tonic::include_proto!("containerd.services.events.v1");
+}
