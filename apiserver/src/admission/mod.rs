@@ -1,5 +1,7 @@
 //! Admission: what may still change or refuse a write after it was authorized.
 use crate::auth::UserInfo;
+use crate::objects::Objects;
+use std::sync::Arc;
 use keelson_machinery::{resources::Resource, status::ApiError};
 use serde_json::Value;
 
@@ -32,6 +34,30 @@ pub trait Plugin: Send + Sync {
         Ok(())
     }
     async fn validate(&self, _request: &Request<'_>, _object: &Value) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
+
+/// The plugins in the order in which they run.
+pub struct Chain {
+    plugins: Vec<Box<dyn Plugin>>,
+}
+
+impl Chain {
+    /// Upstream's default plugins, as far as they are built.
+    pub fn standard(_objects: Arc<dyn Objects>) -> Self {
+        Chain { plugins: Vec::new() }
+    }
+    pub async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+        for p in &self.plugins {
+            p.mutate(request, object).await?;
+        }
+        Ok(())
+    }
+    pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), ApiError> {
+        for p in &self.plugins {
+            p.validate(request, object).await?;
+        }
         Ok(())
     }
 }

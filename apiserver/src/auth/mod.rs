@@ -1,6 +1,15 @@
 //! Who asks, and whether they may.
 use keelson_machinery::status::ApiError;
 
+pub mod authenticate;
+pub mod keys;
+pub mod node;
+pub mod rbac;
+pub mod reviews;
+pub mod rule;
+pub mod tokens;
+pub mod x509;
+
 /// An authenticated user (upstream: authentication/user.Info).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserInfo {
@@ -45,4 +54,36 @@ pub trait Authorizer: Send + Sync {
     fn authorize(&self, attributes: &Attributes) -> Decision;
     /// Rules that apply to a user in a namespace, for SelfSubjectRulesReview (JSON of its status).
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> serde_json::Value;
+}
+
+/// The 403 for a denied request, in upstream's words.
+pub fn forbidden(a: &Attributes, reason: &str) -> ApiError {
+    let user = &a.user.name;
+    let tail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    if !a.is_resource {
+        return ApiError::new(
+            403,
+            "Forbidden",
+            format!("forbidden: User {user:?} cannot {} path {:?}{tail}", a.verb, a.path),
+        );
+    }
+    ApiError::forbidden(&a.group, &a.resource, &a.name, &format!("{}{tail}", cannot(a)))
+}
+
+/// `User "x" cannot list resource "pods" in API group "" in the namespace "default"`
+pub fn cannot(a: &Attributes) -> String {
+    let resource = if a.subresource.is_empty() {
+        a.resource.clone()
+    } else {
+        format!("{}/{}", a.resource, a.subresource)
+    };
+    let place = if a.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {:?}", a.namespace)
+    };
+    format!(
+        "User {:?} cannot {} resource {resource:?} in API group {:?} {place}",
+        a.user.name, a.verb, a.group
+    )
 }

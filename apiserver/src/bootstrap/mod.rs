@@ -1,0 +1,2 @@
+//! The objects that every cluster starts with.
+pub mod policy;
