@@ -22,12 +22,7 @@ pub trait Objects: Send + Sync + 'static {
     async fn get(&self, resource: &'static Resource, namespace: &str, name: &str) -> Result<Option<Value>, ApiError>;
     /// All objects of a namespace; of all namespaces when it is empty.
     async fn list(&self, resource: &'static Resource, namespace: &str) -> Result<Vec<Value>, ApiError>;
-    async fn create(
-        &self,
-        resource: &'static Resource,
-        namespace: &str,
-        object: Value,
-    ) -> Result<Value, ApiError>;
+    async fn create(&self, resource: &'static Resource, namespace: &str, object: Value) -> Result<Value, ApiError>;
     /// Guarded by `metadata.resourceVersion` when the object carries one.
     async fn update(
         &self,

@@ -1,9 +1,9 @@
 //! Admission: what may still change or refuse a write after it was authorized.
 use crate::auth::UserInfo;
 use crate::objects::Objects;
-use std::sync::Arc;
 use keelson_machinery::{resources::Resource, status::ApiError};
 use serde_json::Value;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {

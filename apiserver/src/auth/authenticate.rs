@@ -65,7 +65,10 @@ fn bearer(headers: &HeaderMap) -> Credential {
     let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     for p in protocols.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')) {
         if let Some(encoded) = p.trim().strip_prefix(PROTOCOL_PREFIX) {
-            let token = URL_SAFE_NO_PAD.decode(encoded).ok().and_then(|b| String::from_utf8(b).ok());
+            let token = URL_SAFE_NO_PAD
+                .decode(encoded)
+                .ok()
+                .and_then(|b| String::from_utf8(b).ok());
             return token.map_or(Credential::Broken, Credential::Token);
         }
     }
@@ -74,7 +77,10 @@ fn bearer(headers: &HeaderMap) -> Credential {
 
 /// The WebSocket subprotocols to pass on: without the one that carried the token.
 pub fn without_token_protocol(value: &str) -> String {
-    let kept = value.split(',').map(str::trim).filter(|p| !p.starts_with(PROTOCOL_PREFIX));
+    let kept = value
+        .split(',')
+        .map(str::trim)
+        .filter(|p| !p.starts_with(PROTOCOL_PREFIX));
     kept.collect::<Vec<_>>().join(", ")
 }
 
@@ -105,7 +111,11 @@ mod tests {
     #[tokio::test]
     async fn certificate_token_or_anonymous() {
         let m = Memory::default();
-        m.put("", "serviceaccounts", json!({"metadata": {"name": "bot", "namespace": "a", "uid": "u"}}));
+        m.put(
+            "",
+            "serviceaccounts",
+            json!({"metadata": {"name": "bot", "namespace": "a", "uid": "u"}}),
+        );
         let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let tokens = Arc::new(Tokens::new(pem.as_bytes(), "https://x", Arc::new(m)).unwrap());
         let token = tokens.request("a", "bot", &json!({})).await.unwrap()["status"]["token"]
@@ -132,6 +142,9 @@ mod tests {
         let protocol = format!("v5.channel.k8s.io, {PROTOCOL_PREFIX}{}", URL_SAFE_NO_PAD.encode(&token));
         assert_eq!(without_token_protocol(&protocol), "v5.channel.k8s.io");
         h.insert(SEC_WEBSOCKET_PROTOCOL, protocol.parse().unwrap());
-        assert_eq!(a.authenticate(None, &h).await.unwrap().name, "system:serviceaccount:a:bot");
+        assert_eq!(
+            a.authenticate(None, &h).await.unwrap().name,
+            "system:serviceaccount:a:bot"
+        );
     }
 }

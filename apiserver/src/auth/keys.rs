@@ -42,7 +42,8 @@ impl Keys {
             let spki = match block.label.as_str() {
                 "PUBLIC KEY" => block.contents,
                 "PRIVATE KEY" => {
-                    let pair = rcgen::KeyPair::try_from(block.contents.as_slice()).map_err(|e| Error::Key(e.to_string()))?;
+                    let pair =
+                        rcgen::KeyPair::try_from(block.contents.as_slice()).map_err(|e| Error::Key(e.to_string()))?;
                     let spki = rcgen::PublicKeyData::subject_public_key_info(&pair);
                     if signer.is_none() {
                         let v = verifier(&spki)?;
@@ -85,7 +86,8 @@ fn verifier(spki: &[u8]) -> Result<VerifyKey, Error> {
     let id = URL_SAFE_NO_PAD.encode(Sha256::digest(spki));
     match info.parsed().map_err(|e| bad(&e))? {
         PublicKey::RSA(rsa) => {
-            let strip = |b: &[u8]| URL_SAFE_NO_PAD.encode(b.iter().copied().skip_while(|x| *x == 0).collect::<Vec<u8>>());
+            let strip =
+                |b: &[u8]| URL_SAFE_NO_PAD.encode(b.iter().copied().skip_while(|x| *x == 0).collect::<Vec<u8>>());
             let (n, e) = (strip(rsa.modulus), strip(rsa.exponent));
             Ok(VerifyKey {
                 key: DecodingKey::from_rsa_components(&n, &e).map_err(|e| bad(&e))?,

@@ -59,7 +59,11 @@ pub trait Authorizer: Send + Sync {
 /// The 403 for a denied request, in upstream's words.
 pub fn forbidden(a: &Attributes, reason: &str) -> ApiError {
     let user = &a.user.name;
-    let tail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let tail = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
     if !a.is_resource {
         return ApiError::new(
             403,

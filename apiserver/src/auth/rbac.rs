@@ -174,7 +174,12 @@ impl Index {
         let k = key(o);
         match kind {
             Kind::ClusterRole | Kind::Role => {
-                let rules: Arc<[Rule]> = o["rules"].as_array().into_iter().flatten().map(Rule::from_json).collect();
+                let rules: Arc<[Rule]> = o["rules"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(Rule::from_json)
+                    .collect();
                 self.roles.insert(k, rules);
             }
             Kind::ClusterRoleBinding | Kind::RoleBinding => {
@@ -283,7 +288,8 @@ impl Authorizer for Rbac {
             add(r);
         });
         let missing = self.visit(user, namespace, add);
-        let mut status = json!({"resourceRules": resource, "nonResourceRules": other, "incomplete": !missing.is_empty()});
+        let mut status =
+            json!({"resourceRules": resource, "nonResourceRules": other, "incomplete": !missing.is_empty()});
         if !missing.is_empty() {
             status["evaluationError"] = missing.join(", ").into();
         }
@@ -313,8 +319,10 @@ mod tests {
         );
         r.apply(
             Kind::ClusterRoleBinding,
-            Change::Reset(vec![json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "info"},
-                "subjects": [{"kind": "Group", "name": "system:authenticated"}]})]),
+            Change::Reset(vec![
+                json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "info"},
+                "subjects": [{"kind": "Group", "name": "system:authenticated"}]}),
+            ]),
         );
         r.apply(
             Kind::RoleBinding,
@@ -394,9 +402,15 @@ mod tests {
     #[test]
     fn a_deleted_binding_no_longer_grants() {
         let r = fixture();
-        r.apply(Kind::RoleBinding, Change::Deleted(json!({"metadata": {"name": "v", "namespace": "a"}})));
+        r.apply(
+            Kind::RoleBinding,
+            Change::Deleted(json!({"metadata": {"name": "v", "namespace": "a"}})),
+        );
         assert_ne!(r.authorize(&ask("jane", "list", "a", "", "pods", "")), Decision::Allow);
-        r.apply(Kind::ClusterRole, Change::Deleted(json!({"metadata": {"name": "info"}})));
+        r.apply(
+            Kind::ClusterRole,
+            Change::Deleted(json!({"metadata": {"name": "info"}})),
+        );
         let rules = r.rules_for(&ask("jane", "", "", "", "", "").user, "a");
         assert_eq!(rules["incomplete"], true);
         assert_eq!(rules["resourceRules"].as_array().unwrap().len(), 1);

@@ -136,7 +136,9 @@ impl Reviews<'_> {
     async fn token_review(&self, spec: &Value) -> Result<Value, ApiError> {
         let token = text(&spec["token"]);
         if token.is_empty() {
-            return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+            return Err(ApiError::bad_request(
+                "token is required for TokenReview in authentication",
+            ));
         }
         Ok(match self.tokens.verify(&token, &strings(&spec["audiences"])).await {
             Ok(Some(v)) => json!({
@@ -152,7 +154,9 @@ impl Reviews<'_> {
 
 fn now() -> String {
     let now = jiff::Timestamp::now().as_second();
-    jiff::Timestamp::from_second(now).map(|t| t.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_second(now)
+        .map(|t| t.to_string())
+        .unwrap_or_default()
 }
 
 fn subject(spec: &Value) -> UserInfo {
@@ -190,7 +194,11 @@ mod tests {
     #[tokio::test]
     async fn questions_and_answers() {
         let m = Arc::new(Memory::default());
-        m.put("", "serviceaccounts", json!({"metadata": {"name": "bot", "namespace": "a", "uid": "u"}}));
+        m.put(
+            "",
+            "serviceaccounts",
+            json!({"metadata": {"name": "bot", "namespace": "a", "uid": "u"}}),
+        );
         let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let tokens = Tokens::new(pem.as_bytes(), "https://x", m).unwrap();
         let rbac = Rbac::default();
@@ -209,7 +217,10 @@ mod tests {
         let other = json!({"spec": {"user": "jane", "resourceAttributes": {"verb": "get", "resource": "pods"}}});
         let a = r.create("subjectaccessreviews", "", &root, &other).await.unwrap();
         assert_eq!(a["status"]["allowed"], false);
-        let e = r.create("subjectaccessreviews", "", &root, &json!({"spec": {}})).await.unwrap_err();
+        let e = r
+            .create("subjectaccessreviews", "", &root, &json!({"spec": {}}))
+            .await
+            .unwrap_err();
         assert_eq!(e.code, 422);
         let who = r.create("selfsubjectreviews", "", &root, &json!({})).await.unwrap();
         assert_eq!(who["status"]["userInfo"]["username"], "root");
@@ -221,7 +232,10 @@ mod tests {
         let review = json!({"spec": {"token": made["status"]["token"]}});
         let a = r.create("tokenreviews", "", &root, &review).await.unwrap();
         assert_eq!(a["status"]["user"]["username"], "system:serviceaccount:a:bot");
-        let a = r.create("tokenreviews", "", &root, &json!({"spec": {"token": "x"}})).await.unwrap();
+        let a = r
+            .create("tokenreviews", "", &root, &json!({"spec": {"token": "x"}}))
+            .await
+            .unwrap();
         assert_eq!(a["status"].get("authenticated"), None);
     }
 }

@@ -106,7 +106,11 @@ impl Rule {
 
 fn resource_covers(held: &[String], wanted: &str) -> bool {
     held.iter().any(|h| {
-        h == "*" || h == wanted || wanted.split_once('/').is_some_and(|(_, sub)| h.strip_prefix("*/") == Some(sub))
+        h == "*"
+            || h == wanted
+            || wanted
+                .split_once('/')
+                .is_some_and(|(_, sub)| h.strip_prefix("*/") == Some(sub))
     })
 }
 
@@ -128,17 +132,31 @@ mod tests {
         let rule = |v| Rule::from_json(&v);
         let held = [
             rule(json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "*/scale"]})),
-            rule(json!({"verbs": ["*"], "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["web"]})),
+            rule(
+                json!({"verbs": ["*"], "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["web"]}),
+            ),
             rule(json!({"verbs": ["get"], "nonResourceURLs": ["/api/*"]})),
         ];
         let covered = |v| rule(v).covered_by(&held);
-        assert!(covered(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})));
-        assert!(covered(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["x/scale"]})));
-        assert!(!covered(json!({"verbs": ["watch"], "apiGroups": [""], "resources": ["pods"]})));
-        assert!(!covered(json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["deployments"]})));
-        assert!(covered(json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["web"]})));
+        assert!(covered(
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})
+        ));
+        assert!(covered(
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["x/scale"]})
+        ));
+        assert!(!covered(
+            json!({"verbs": ["watch"], "apiGroups": [""], "resources": ["pods"]})
+        ));
+        assert!(!covered(
+            json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["deployments"]})
+        ));
+        assert!(covered(
+            json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["web"]})
+        ));
         assert!(covered(json!({"verbs": ["get"], "nonResourceURLs": ["/api/v1"]})));
-        assert!(!covered(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})));
+        assert!(!covered(
+            json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})
+        ));
         assert!(Rule::everything().covered_by(&[Rule::everything()]));
     }
 }

@@ -96,7 +96,12 @@ impl Tokens {
 
     /// `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0).
     pub fn openid_configuration(&self) -> Value {
-        let mut algorithms: Vec<String> = self.keys.verifiers.iter().map(|v| format!("{:?}", v.algorithm)).collect();
+        let mut algorithms: Vec<String> = self
+            .keys
+            .verifiers
+            .iter()
+            .map(|v| format!("{:?}", v.algorithm))
+            .collect();
         algorithms.sort();
         algorithms.dedup();
         json!({
@@ -154,7 +159,11 @@ impl Tokens {
             _ => None,
         };
         if let Some(why) = limit {
-            return Err(invalid(&[FieldError::invalid("spec.expirationSeconds", &seconds.into(), why)]));
+            return Err(invalid(&[FieldError::invalid(
+                "spec.expirationSeconds",
+                &seconds.into(),
+                why,
+            )]));
         }
         let mut audiences: Vec<String> = spec["audiences"]
             .as_array()
@@ -196,7 +205,11 @@ impl Tokens {
         header.kid = Some(self.keys.id.clone());
         let token = jsonwebtoken::encode(&header, &claims, &self.keys.signer)
             .map_err(|e| ApiError::internal(format!("failed to generate token: {e}")))?;
-        let time = |s: i64| jiff::Timestamp::from_second(s).map(|t| t.to_string()).unwrap_or_default();
+        let time = |s: i64| {
+            jiff::Timestamp::from_second(s)
+                .map(|t| t.to_string())
+                .unwrap_or_default()
+        };
         out["metadata"] = json!({
             "name": name, "namespace": namespace, "uid": account["metadata"]["uid"], "creationTimestamp": time(now),
         });
@@ -289,7 +302,11 @@ impl Tokens {
         let Some(claims) = claims.map(|d| d.claims) else {
             return Ok(None);
         };
-        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
+        let wanted = if audiences.is_empty() {
+            &self.audiences
+        } else {
+            audiences
+        };
         let common: Vec<String> = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
         if common.is_empty() {
             return Ok(None);
@@ -376,7 +393,11 @@ mod tests {
 
     fn objects() -> Arc<Memory> {
         let m = Memory::default();
-        m.put("", "serviceaccounts", json!({"metadata": {"name": "bot", "namespace": "a", "uid": "sa-1"}}));
+        m.put(
+            "",
+            "serviceaccounts",
+            json!({"metadata": {"name": "bot", "namespace": "a", "uid": "sa-1"}}),
+        );
         m.put(
             "",
             "pods",
@@ -408,7 +429,11 @@ mod tests {
 
         objects.delete("", "pods", "a", "p");
         assert_eq!(t.verify(token, &[]).await.unwrap(), None);
-        objects.put("", "pods", json!({"metadata": {"name": "p", "namespace": "a", "uid": "pod-2"}}));
+        objects.put(
+            "",
+            "pods",
+            json!({"metadata": {"name": "p", "namespace": "a", "uid": "pod-2"}}),
+        );
         assert_eq!(t.verify(token, &[]).await.unwrap(), None);
     }
 
@@ -426,9 +451,16 @@ mod tests {
     #[tokio::test]
     async fn wrong_requests() {
         let t = tokens(&objects());
-        let short = t.request("a", "bot", &json!({"spec": {"expirationSeconds": 5}})).await.unwrap_err();
+        let short = t
+            .request("a", "bot", &json!({"spec": {"expirationSeconds": 5}}))
+            .await
+            .unwrap_err();
         assert_eq!(short.code, 422);
-        assert!(short.message.contains("may not specify a duration less than 10 minutes"));
+        assert!(
+            short
+                .message
+                .contains("may not specify a duration less than 10 minutes")
+        );
         assert_eq!(t.request("a", "nobody", &json!({})).await.unwrap_err().code, 404);
         let mut other = bound();
         other["spec"]["boundObjectRef"]["uid"] = "x".into();

@@ -71,14 +71,17 @@ fn roles() -> Vec<Role> {
     }
     // A role made of others is complete when all of those are: admin is made of edit, which is made of view.
     for round in ["view", "edit", "admin"] {
-        let gathered: Vec<Value> = roles.iter().filter(|r| r.into.contains(&round)).fold(Vec::new(), |mut all, r| {
-            for x in &r.rules {
-                if !all.contains(x) {
-                    all.push(x.clone());
+        let gathered: Vec<Value> = roles
+            .iter()
+            .filter(|r| r.into.contains(&round))
+            .fold(Vec::new(), |mut all, r| {
+                for x in &r.rules {
+                    if !all.contains(x) {
+                        all.push(x.clone());
+                    }
                 }
-            }
-            all
-        });
+                all
+            });
         for r in roles.iter_mut().filter(|r| r.of.contains(&round)) {
             r.rules.clone_from(&gathered);
         }
@@ -111,11 +114,10 @@ fn role_object(r: &Role) -> Entry {
         object["metadata"]["labels"][format!("{AGGREGATE}{to}")] = "true".into();
     }
     if !r.of.is_empty() {
-        let selectors: Vec<Value> = r
-            .of
-            .iter()
-            .map(|of| json!({"matchLabels": {format!("{AGGREGATE}{of}"): "true"}}))
-            .collect();
+        let selectors: Vec<Value> =
+            r.of.iter()
+                .map(|of| json!({"matchLabels": {format!("{AGGREGATE}{of}"): "true"}}))
+                .collect();
         object["aggregationRule"] = json!({"clusterRoleSelectors": selectors});
     }
     Entry {
@@ -184,7 +186,9 @@ mod tests {
     use super::*;
 
     fn find(plural: &str, name: &str) -> Value {
-        let e = entries().into_iter().find(|e| e.plural == plural && e.object["metadata"]["name"] == name);
+        let e = entries()
+            .into_iter()
+            .find(|e| e.plural == plural && e.object["metadata"]["name"] == name);
         e.unwrap().object
     }
 
@@ -194,7 +198,10 @@ mod tests {
             let fields = line.split_whitespace().count();
             assert!((3..=4).contains(&fields), "{line}");
         }
-        let heads = TABLE.lines().filter(|l| !l.is_empty() && !l.starts_with([' ', '#'])).count();
+        let heads = TABLE
+            .lines()
+            .filter(|l| !l.is_empty() && !l.starts_with([' ', '#']))
+            .count();
         assert_eq!(entries().len(), heads);
         assert!(heads > 130, "{heads}");
     }
@@ -209,19 +216,24 @@ mod tests {
         let count = |v: &Value| v["rules"].as_array().unwrap().len();
         assert!(count(&view) > 5 && count(&edit) > count(&view) && count(&admin) > count(&edit));
         assert_eq!(
-            view["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"]
-                ["rbac.authorization.k8s.io/aggregate-to-view"],
+            view["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"]["rbac.authorization.k8s.io/aggregate-to-view"],
             "true"
         );
         let rules = view["rules"].to_string();
         assert!(!rules.contains("secrets") && !rules.contains("\"create\""));
-        assert_eq!(view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"], "true");
+        assert_eq!(
+            view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"],
+            "true"
+        );
     }
 
     #[test]
     fn known_entries() {
         assert_eq!(find("clusterroles", "cluster-admin")["rules"][0]["verbs"][0], "*");
-        assert_eq!(find("clusterrolebindings", "cluster-admin")["subjects"][0]["name"], "system:masters");
+        assert_eq!(
+            find("clusterrolebindings", "cluster-admin")["subjects"][0]["name"],
+            "system:masters"
+        );
         assert!(find("clusterrolebindings", "system:node").get("subjects").is_none());
         let b = find("clusterrolebindings", "system:controller:job-controller");
         assert_eq!(b["subjects"][0]["namespace"], "kube-system");

@@ -290,13 +290,7 @@ impl ServiceAllocator {
         tree::set(service, "spec", "ipFamilies", families.into());
     }
 
-    fn cluster_ip(
-        &self,
-        service: &mut Value,
-        old: Option<&Value>,
-        r: &mut Reservation,
-        errors: &mut Vec<FieldError>,
-    ) {
+    fn cluster_ip(&self, service: &mut Value, old: Option<&Value>, r: &mut Reservation, errors: &mut Vec<FieldError>) {
         let asked = match text(&service["spec"]["clusterIPs"][0]) {
             "" => text(&service["spec"]["clusterIP"]),
             ip => ip,
@@ -355,13 +349,7 @@ impl ServiceAllocator {
             .find(|ip| r.take(Key::Ip(*ip)))
     }
 
-    fn node_ports(
-        &self,
-        service: &mut Value,
-        old: Option<&Value>,
-        r: &mut Reservation,
-        errors: &mut Vec<FieldError>,
-    ) {
+    fn node_ports(&self, service: &mut Value, old: Option<&Value>, r: &mut Reservation, errors: &mut Vec<FieldError>) {
         let before = old.map(held).unwrap_or_default();
         let needs = needs_node_port(service);
         let Some(ports) = service["spec"]["ports"].as_array().cloned() else {
@@ -387,7 +375,11 @@ impl ServiceAllocator {
             } else {
                 continue;
             };
-            errors.push(FieldError::invalid(format!("spec.ports[{i}].nodePort"), &n.into(), &why));
+            errors.push(FieldError::invalid(
+                format!("spec.ports[{i}].nodePort"),
+                &n.into(),
+                &why,
+            ));
         }
         if !needs || !errors.is_empty() {
             return;
@@ -450,7 +442,10 @@ fn bounds(cidr: &IpNet) -> Option<(u128, u128)> {
         IpNet::V4(n) => (u128::from(u32::from(n.network())), u128::from(u32::from(n.broadcast()))),
         IpNet::V6(n) => {
             let net = u128::from(n.network());
-            (net, u128::from(n.broadcast()).min(net.saturating_add(IPV6_ADDRESSES_MAX)))
+            (
+                net,
+                u128::from(n.broadcast()).min(net.saturating_add(IPV6_ADDRESSES_MAX)),
+            )
         }
     };
     // Without the network address and the broadcast address.

@@ -16,14 +16,22 @@ pub fn validate(resource: &Resource, rule: Rule, object: &Value) -> Vec<FieldErr
     }
     let name = text(&m["name"]);
     if name.is_empty() {
-        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
     } else {
         invalid_each("metadata.name", name, rule.check(name, false), &mut errors);
     }
     let namespace = text(&m["namespace"]);
     match (resource.namespaced, namespace.is_empty()) {
         (true, true) => errors.push(FieldError::required("metadata.namespace", "")),
-        (true, false) => invalid_each("metadata.namespace", namespace, names::dns_label(namespace), &mut errors),
+        (true, false) => invalid_each(
+            "metadata.namespace",
+            namespace,
+            names::dns_label(namespace),
+            &mut errors,
+        ),
         (false, false) => errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type")),
         (false, true) => {}
     }
@@ -59,7 +67,11 @@ pub fn validate_update(_resource: &Resource, _rule: Rule, object: &Value, old: &
     }
     let generation = m["generation"].as_i64().unwrap_or(0);
     if generation < o["generation"].as_i64().unwrap_or(0) {
-        errors.push(FieldError::invalid("metadata.generation", &generation.into(), "must not be decremented"));
+        errors.push(FieldError::invalid(
+            "metadata.generation",
+            &generation.into(),
+            "must not be decremented",
+        ));
     }
     for key in [
         "name",
@@ -124,11 +136,19 @@ fn owners(v: &Value, errors: &mut Vec<FieldError>) {
         }
         for key in ["kind", "name", "uid"] {
             if text(&r[key]).is_empty() {
-                errors.push(FieldError::invalid(format!("{field}.{key}"), &"".into(), "must not be empty"));
+                errors.push(FieldError::invalid(
+                    format!("{field}.{key}"),
+                    &"".into(),
+                    "must not be empty",
+                ));
             }
         }
         if version == "v1" && text(&r["kind"]) == "Event" {
-            errors.push(FieldError::invalid(field, r, "/v1, Kind=Event is disallowed from being an owner"));
+            errors.push(FieldError::invalid(
+                field,
+                r,
+                "/v1, Kind=Event is disallowed from being an owner",
+            ));
         }
         if r["controller"].as_bool() == Some(true) {
             let this = format!("{}/{}", text(&r["kind"]), text(&r["name"]));

@@ -18,7 +18,7 @@ pub fn counts_generations(r: &Resource) -> bool {
         (r.group, r.plural),
         ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
             | ("batch", "jobs" | "cronjobs")
-            | ("" , "pods" | "replicationcontrollers")
+            | ("", "pods" | "replicationcontrollers")
             | ("networking.k8s.io", "ingresses" | "networkpolicies" | "ingressclasses")
             | ("policy", "poddisruptionbudgets")
             | ("scheduling.k8s.io", "priorityclasses")
@@ -94,7 +94,12 @@ pub fn set_generation(r: &Resource, object: &mut Value, old: &Value) {
         .map(|(k, _)| k.as_str())
         .filter(|k| !matches!(*k, "metadata" | "status" | "apiVersion" | "kind"))
         .any(|k| !tree::same(&object[k], &old[k]));
-    tree::set(object, "metadata", "generation", (generation + i64::from(changed)).into());
+    tree::set(
+        object,
+        "metadata",
+        "generation",
+        (generation + i64::from(changed)).into(),
+    );
 }
 
 /// A scalar at a dotted path as field selectors compare it; empty when absent.

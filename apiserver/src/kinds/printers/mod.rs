@@ -49,7 +49,10 @@ pub fn table(resource: &Resource, objects: &[Value]) -> Table {
 }
 
 fn created(o: &Value, _now: jiff::Timestamp) -> Row {
-    Row::of(vec![o["metadata"]["name"].clone(), o["metadata"]["creationTimestamp"].clone()])
+    Row::of(vec![
+        o["metadata"]["name"].clone(),
+        o["metadata"]["creationTimestamp"].clone(),
+    ])
 }
 
 /// Column types that cells need.
