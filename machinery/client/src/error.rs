@@ -1,3 +1,4 @@
+//! The one error of this crate.
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -44,5 +45,19 @@ impl Error {
     }
     pub fn is_forbidden(&self) -> bool {
         self.code() == 403
+    }
+    pub fn is_invalid(&self) -> bool {
+        self.reason() == "Invalid"
+    }
+    /// True when no answer came: the server may be down, or starting.
+    pub fn is_transport(&self) -> bool {
+        matches!(self, Error::Transport(_))
+    }
+    /// How long the server asked to wait before the same request may be sent again.
+    pub fn retry_after(&self) -> Option<std::time::Duration> {
+        let Error::Api(s) = self else { return None };
+        let code = s.code.unwrap_or(0);
+        let seconds = s.details.as_ref()?.retry_after_seconds?;
+        (code == 429 || code >= 500).then(|| std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
     }
 }

@@ -1,99 +1,148 @@
 //! Informers: a local copy of a list, kept current by a watch, with indexes.
 //!
-//! Invariant: a handler sees an object only after the store holds it (or no longer holds it, on delete).
+//! Invariants: a handler sees an object only after the store holds it (or no longer holds it, on delete);
+//! handlers are called one event at a time, in the order of the watch; what disappears between two watches
+//! is told as deleted. The bound of the store is what the server holds.
+mod backoff;
+mod reflector;
+mod shared;
+mod source;
+mod store;
+
 use crate::api::Object;
-use crate::{Api, Client, ListParams};
+use crate::{Api, Client, DynamicApi, DynamicObject, ListParams};
+use parking_lot::Mutex;
+use reflector::Reflector;
+use shared::Shared;
+pub use source::HasMeta;
+use source::Source;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::sync::Arc;
+pub use store::{Store, key_of, split_key};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// The index that every store has: the namespace.
+pub const NAMESPACE_INDEX: &str = "namespace";
+/// The index that the factory's informers have: the uid of the controlling owner.
+pub const OWNER_INDEX: &str = "owner";
 
 /// What changed; the old object comes with updates and deletes.
 #[derive(Clone, Debug)]
 pub enum Event<K> {
     Added(Arc<K>),
+    /// Old, new.
     Updated(Arc<K>, Arc<K>),
     Deleted(Arc<K>),
 }
 
-/// Reads of the local copy. Keys are `namespace/name`, or `name` for cluster-scoped kinds.
-pub struct Store<K> {
-    _k: std::marker::PhantomData<fn() -> K>,
-}
-impl<K> Clone for Store<K> {
-    fn clone(&self) -> Self {
-        todo!()
-    }
-}
-impl<K: Object> Store<K> {
-    pub fn get(&self, _key: &str) -> Option<Arc<K>> {
-        todo!()
-    }
-    pub fn list(&self) -> Vec<Arc<K>> {
-        todo!()
-    }
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    pub fn list_namespace(&self, _namespace: &str) -> Vec<Arc<K>> {
-        todo!()
-    }
-    /// Objects under `value` in the index `index` (see [`Informer::with_index`]).
-    pub fn by_index(&self, _index: &str, _value: &str) -> Vec<Arc<K>> {
-        todo!()
+impl<K> Event<K> {
+    /// The object as it is now, or was last.
+    pub fn object(&self) -> &Arc<K> {
+        match self {
+            Event::Added(o) | Event::Updated(_, o) | Event::Deleted(o) => o,
+        }
     }
 }
 
 /// One list-and-watch. Build it, add indexes and handlers, then [`Informer::run`].
 pub struct Informer<K> {
-    _k: std::marker::PhantomData<fn() -> K>,
+    source: Box<dyn Source<K>>,
+    params: ListParams,
+    shared: Arc<Shared<K>>,
 }
+
 impl<K: Object> Informer<K> {
-    pub fn new(_api: Api<K>, _params: ListParams) -> Self {
-        todo!()
+    pub fn new(api: Api<K>, params: ListParams) -> Self {
+        Informer::from_source(Box::new(api), params)
+    }
+}
+
+impl Informer<DynamicObject> {
+    /// Of a kind known only at run time.
+    pub fn dynamic(api: DynamicApi, params: ListParams) -> Self {
+        Informer::from_source(Box::new(api), params)
+    }
+}
+
+impl<K: HasMeta> Informer<K> {
+    fn from_source(source: Box<dyn Source<K>>, params: ListParams) -> Self {
+        Informer {
+            source,
+            params,
+            shared: Arc::new(Shared::new()),
+        }
     }
     /// Adds an index: `f` gives the values under which an object is found.
-    pub fn with_index(self, _name: &'static str, _f: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) -> Self {
-        todo!()
+    #[must_use]
+    pub fn with_index(self, name: &'static str, f: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.shared.store.add_index(name, f);
+        self
     }
-    /// Calls `f` for each change, in order, on the informer's task: it must not block (put a key on a queue).
-    pub fn on_event(&self, _f: impl Fn(&Event<K>) + Send + Sync + 'static) {
-        todo!()
+    /// Changes each object before it is stored: drop what is never read, and memory with it.
+    #[must_use]
+    pub fn with_transform(self, f: impl Fn(&mut K) + Send + Sync + 'static) -> Self {
+        *self.shared.transform.lock() = Some(Arc::new(f));
+        self
+    }
+    /// Calls `f` for each change, in order, on the informer's task: it must not block (put a key on a queue),
+    /// nor add handlers itself.
+    pub fn on_event(&self, f: impl Fn(&Event<K>) + Send + Sync + 'static) {
+        self.shared.add_handler(f);
     }
     pub fn store(&self) -> Store<K> {
-        todo!()
+        self.shared.store.clone()
     }
     /// Spawns the list-and-watch (WatchList first, list as fallback, backoff, relist on 410) until `stop`.
-    pub fn run(self, _stop: CancellationToken) -> InformerHandle<K> {
-        todo!()
+    pub fn run(self, stop: CancellationToken) -> InformerHandle<K> {
+        let handle = InformerHandle {
+            shared: self.shared.clone(),
+        };
+        let reflector = Reflector {
+            source: self.source,
+            params: self.params,
+            shared: self.shared,
+            resource_version: String::new(),
+            lists_only: false,
+        };
+        tokio::spawn(async move { stop.run_until_cancelled_owned(reflector.run()).await });
+        handle
     }
 }
 
 /// A running informer; cheap to clone.
 pub struct InformerHandle<K> {
-    _k: std::marker::PhantomData<fn() -> K>,
+    shared: Arc<Shared<K>>,
 }
 impl<K> Clone for InformerHandle<K> {
     fn clone(&self) -> Self {
-        todo!()
+        InformerHandle {
+            shared: self.shared.clone(),
+        }
     }
 }
-impl<K: Object> InformerHandle<K> {
+impl<K: HasMeta> InformerHandle<K> {
     pub fn store(&self) -> Store<K> {
-        todo!()
+        self.shared.store.clone()
     }
     pub fn has_synced(&self) -> bool {
-        todo!()
+        *self.shared.synced.borrow()
     }
-    /// Returns when the first full list has been delivered to the store and the handlers.
+    /// Returns when the first full list has been delivered to the store and the handlers. Where the
+    /// informer may be stopped before, select on the token too.
     pub async fn wait_synced(&self) {
-        todo!()
+        wait(self.shared.synced.subscribe()).await;
     }
     /// A handler added late is first told of what the store holds, as Added.
-    pub fn on_event(&self, _f: impl Fn(&Event<K>) + Send + Sync + 'static) {
-        todo!()
+    pub fn on_event(&self, f: impl Fn(&Event<K>) + Send + Sync + 'static) {
+        self.shared.add_handler(f);
     }
+}
+
+async fn wait(mut synced: watch::Receiver<bool>) {
+    // The sender lives in the informer; without it there is nothing to wait for.
+    let _ = synced.wait_for(|s| *s).await;
 }
 
 /// Informers shared by kind: two controllers that watch Pods share one watch and one copy.
@@ -101,18 +150,55 @@ impl<K: Object> InformerHandle<K> {
 pub struct InformerFactory {
     pub client: Client,
     pub stop: CancellationToken,
+    running: Arc<Mutex<Running>>,
 }
+
+#[derive(Default)]
+struct Running {
+    by_type: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    synced: Vec<watch::Receiver<bool>>,
+}
+
 impl InformerFactory {
     pub fn new(client: Client, stop: CancellationToken) -> Self {
-        InformerFactory { client, stop }
+        InformerFactory {
+            client,
+            stop,
+            running: Arc::default(),
+        }
     }
     /// The one informer of kind `K` in all namespaces; started at the first call. It indexes by
-    /// `namespace` and by `owner` (uid of the controlling ownerReference).
+    /// `namespace` and by `owner` (uid of the controlling ownerReference). Further indexes come by
+    /// [`Store::add_index`].
     pub fn informer<K: Object>(&self) -> InformerHandle<K> {
-        todo!()
+        let mut running = self.running.lock();
+        let known = running.by_type.get(&TypeId::of::<K>());
+        if let Some(h) = known.and_then(|h| h.downcast_ref::<InformerHandle<K>>()) {
+            return h.clone();
+        }
+        let handle = Informer::new(Api::<K>::all(self.client.clone()), ListParams::default())
+            .with_index(OWNER_INDEX, |o| controller_uid(o).into_iter().collect())
+            .run(self.stop.clone());
+        running.synced.push(handle.shared.synced.subscribe());
+        running.by_type.insert(TypeId::of::<K>(), Box::new(handle.clone()));
+        handle
     }
-    /// Returns when every informer handed out so far has synced.
+    /// Returns when every informer handed out so far has synced, or the factory is stopped.
     pub async fn wait_synced(&self) {
-        todo!()
+        let all = self.running.lock().synced.clone();
+        for synced in all {
+            self.stop.run_until_cancelled(wait(synced)).await;
+        }
     }
 }
+
+fn controller_uid<K: HasMeta>(o: &K) -> Option<String> {
+    let owners = o.meta().owner_references.as_deref().unwrap_or_default();
+    owners
+        .iter()
+        .find(|r| r.controller == Some(true))
+        .map(|r| r.uid.clone())
+}
+
+#[cfg(test)]
+mod tests;

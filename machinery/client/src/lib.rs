@@ -10,15 +10,23 @@ pub mod api;
 pub mod client;
 pub mod config;
 pub mod dynamic;
+mod endpoint;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fake;
 pub mod informer;
 pub mod leader;
+mod lines;
+pub mod net;
+mod query;
 pub mod transport;
+mod watch;
 pub mod workqueue;
 
 pub use api::{Api, DeleteParams, ListParams, Patch, PatchParams, Propagation, WatchEvent};
 pub use client::Client;
+pub use config::Config;
 pub use dynamic::{DynamicApi, DynamicObject, GroupVersionResource};
 pub use error::{Error, Result};
 pub use events::EventRecorder;
