@@ -1,9 +1,33 @@
 //! JSON and `application/vnd.kubernetes.protobuf`, both ways, from the field table.
+//!
+//! Reading follows what Go does with the same bytes: a value that is absent is Go's zero value, and
+//! what is written of it depends on pointer, `omitempty` and `omitzero` marks. Writing matches gogo's
+//! output byte for byte: fields in tag order, values written even when they are zero, pointers only
+//! when set, map keys sorted.
+//!
+//! Stored bytes become JSON text in one pass without a tree in between.
+mod encode;
+mod envelope;
+mod json;
+mod list;
+mod slim;
+pub(crate) mod text;
+pub(crate) mod time;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
 use crate::schema::TypeId;
 use serde_json::Value;
 
-/// `k8s\0`, the prefix of the envelope (`runtime.Unknown`) around stored and served protobuf.
-pub const MAGIC: [u8; 4] = *b"k8s\0";
+pub use envelope::{Envelope, MAGIC, unwrap_envelope, watch_event_proto, wrap_envelope};
+pub use list::{ListMeta, enveloped_list_proto, list_json_begin, list_json_end, list_json_next, list_proto};
+pub use slim::{SlimMeta, field_at, slim_meta, splice_resource_version};
+
+/// How deep messages may nest, which bounds the stack. Upstream's deepest kinds (CRD schemas aside)
+/// need about 12; a CRD's schema nests twice a level.
+pub const DEPTH_MAX: usize = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -13,63 +37,33 @@ pub enum Error {
     UnknownKind(String),
 }
 
-/// What the envelope says; `raw` is the message inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope<'a> {
-    pub api_version: &'a str,
-    pub kind: &'a str,
-    pub raw: &'a [u8],
-    pub content_type: &'a str,
+fn too_deep() -> Error {
+    Error::Decode(format!("exceeded max depth of {DEPTH_MAX}"))
 }
 
-pub fn unwrap_envelope(_bytes: &[u8]) -> Result<Envelope<'_>, Error> {
-    todo!()
-}
-pub fn wrap_envelope(_api_version: &str, _kind: &str, _raw: &[u8], _out: &mut Vec<u8>) {
-    todo!()
-}
 /// A message of type `id` from a JSON tree; unknown fields are ignored (see [`crate::strict`]).
 /// `apiVersion` and `kind` at the root are skipped: the envelope carries them.
-pub fn value_to_proto(_id: TypeId, _value: &Value, _out: &mut Vec<u8>) -> Result<(), Error> {
-    todo!()
-}
-/// A JSON tree from a message, without `apiVersion` and `kind`.
-pub fn proto_to_value(_id: TypeId, _raw: &[u8]) -> Result<Value, Error> {
-    todo!()
-}
-/// Appends JSON text of a message. At the root `apiVersion` and `kind` are written first when given,
-/// and `metadata.resourceVersion` is replaced by `resource_version` when given.
-pub fn proto_to_json(
-    _id: TypeId,
-    _raw: &[u8],
-    _gvk: Option<(&str, &str)>,
-    _resource_version: Option<u64>,
-    _out: &mut Vec<u8>,
-) -> Result<(), Error> {
-    todo!()
-}
-/// Copies the message with `metadata.resourceVersion` set, without decoding the rest.
-pub fn splice_resource_version(_raw: &[u8], _resource_version: u64, _out: &mut Vec<u8>) -> Result<(), Error> {
-    todo!()
-}
-/// A watch event in protobuf (`meta.v1.WatchEvent`, object as RawExtension of the enveloped object).
-pub fn watch_event_proto(_event_type: &str, _object_enveloped: &[u8], _out: &mut Vec<u8>) {
-    todo!()
+pub fn value_to_proto(id: TypeId, value: &Value, out: &mut Vec<u8>) -> Result<(), Error> {
+    encode::root(id, value, out)
 }
 
-/// What lists, selectors and caches need of an object, read without decoding the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlimMeta {
-    pub name: String,
-    pub namespace: String,
-    pub uid: String,
-    pub labels: Vec<(String, String)>,
-    pub deletion_timestamp: bool,
+/// A JSON tree from a message, without `apiVersion` and `kind`.
+pub fn proto_to_value(id: TypeId, raw: &[u8]) -> Result<Value, Error> {
+    let mut text = Vec::with_capacity(raw.len() * 2);
+    // These bytes come from clients: embedded JSON is checked before it is spliced into the text.
+    json::write(id, raw, None, None, json::Embedded::Checked, &mut text)?;
+    serde_json::from_slice(&text).map_err(|e| Error::Decode(e.to_string()))
 }
-pub fn slim_meta(_raw: &[u8]) -> Result<SlimMeta, Error> {
-    todo!()
-}
-/// Scalar at a path of JSON names (`["spec","nodeName"]`) as the string that field selectors compare; empty when absent.
-pub fn field_at(_id: TypeId, _raw: &[u8], _path: &[&str]) -> Result<String, Error> {
-    todo!()
+
+/// Appends JSON text of a message. At the root `kind` and `apiVersion` are written first when given
+/// (as `gvk`: apiVersion, kind), and `metadata.resourceVersion` is replaced by `resource_version` when
+/// given. For bytes that this server stored: JSON embedded in them is copied as it is.
+pub fn proto_to_json(
+    id: TypeId,
+    raw: &[u8],
+    gvk: Option<(&str, &str)>,
+    resource_version: Option<u64>,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    json::write(id, raw, gvk, resource_version, json::Embedded::Trusted, out)
 }
