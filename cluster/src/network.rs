@@ -27,11 +27,51 @@ pub fn create(layout: &Layout, state: &State) -> Result<()> {
     }
     tool("ip", &["address", "replace", &format!("{}/32", state.link_ip()), "dev", &link])?;
     tool("ip", &["link", "set", &link, "up"])?;
-    let forward = "/proc/sys/net/ipv4/ip_forward";
-    if fs::read_to_string(forward).map(|s| s.trim() == "1").unwrap_or(false) {
-        return Ok(());
+    // The way to Service addresses for programs on the host, whether or not there is a default route; the rules
+    // translate the destination before anything leaves this way.
+    tool("ip", &["route", "replace", &state.service_cidr.to_string(), "dev", &link])?;
+    set_kernel_settings(layout)
+}
+
+/// Kernel settings that routing to pods needs, with the value of each. `route_localnet` lets a NodePort or host
+/// port on 127.0.0.1 be translated; the proxy's rules drop packets from outside that abuse it.
+const KERNEL_SETTINGS: [(&str, &str); 2] =
+    [("/proc/sys/net/ipv4/ip_forward", "1"), ("/proc/sys/net/ipv4/conf/all/route_localnet", "1")];
+
+/// Sets them, and notes what was there for `down`.
+fn set_kernel_settings(layout: &Layout) -> Result<()> {
+    let note = layout.run.join("kernel-settings.json");
+    let mut before: std::collections::BTreeMap<String, String> =
+        fs::read(&note).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    for (path, wanted) in KERNEL_SETTINGS {
+        let now = fs::read_to_string(path).context(|| format!("read {path}"))?;
+        if now.trim() != wanted {
+            before.entry(path.to_owned()).or_insert_with(|| now.trim().to_owned());
+        }
     }
-    fs::write(forward, "1").context(|| format!("turn {forward} on, which routes packets to pods"))
+    let bytes = serde_json::to_vec(&before).context(|| "encode kernel settings")?;
+    write_private(&note, &bytes)?;
+    for (path, wanted) in KERNEL_SETTINGS {
+        fs::write(path, wanted).context(|| format!("set {path} to {wanted}"))?;
+    }
+    Ok(())
+}
+
+/// Puts back what [`set_kernel_settings`] changed, unless another cluster needs it still.
+fn restore_kernel_settings(layout: &Layout) -> Result<()> {
+    let note = layout.run.join("kernel-settings.json");
+    let Ok(bytes) = fs::read(&note) else { return Ok(()) };
+    let before: std::collections::BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let others: Vec<Layout> =
+        Layout::all().into_iter().filter(|l| l.name != layout.name && l.run.join("kernel-settings.json").exists()).collect();
+    if let Some(heir) = others.first() {
+        // The one that stays inherits the duty.
+        return fs::rename(&note, heir.run.join("kernel-settings.json")).context(|| "hand kernel settings over");
+    }
+    for (path, value) in before {
+        fs::write(&path, &value).context(|| format!("set {path} back to {value}"))?;
+    }
+    Ok(())
 }
 
 /// Removes the link and the cluster's nftables table.
@@ -44,7 +84,7 @@ pub fn remove(layout: &Layout) -> Result<()> {
     if tool("nft", &["list", "tables"])?.lines().any(|l| l.trim() == format!("table inet {table}")) {
         tool("nft", &["delete", "table", "inet", &table])?;
     }
-    Ok(())
+    restore_kernel_settings(layout)
 }
 
 /// CNI configuration for containerd: a routed veth a pod, addresses from host-local.
