@@ -32,7 +32,8 @@ fn binding(name: &str, role: &str, subject: Value) -> Value {
 
 /// Creates what is missing. Idempotent.
 pub async fn ensure(client: &Client, state: &State) -> Result<()> {
-    let user = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "kube-apiserver-kubelet-client"});
+    let user =
+        json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "kube-apiserver-kubelet-client"});
     let kubelet_api = binding("keelson:kubelet-api-admin", "system:kubelet-api-admin", user);
     create::<ClusterRoleBinding>(Api::all(client.clone()), kubelet_api).await?;
     let role = json!({
@@ -51,13 +52,18 @@ pub async fn ensure(client: &Client, state: &State) -> Result<()> {
         "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}],
     });
     create::<ClusterRole>(Api::all(client.clone()), role).await?;
-    create::<ClusterRoleBinding>(Api::all(client.clone()), binding("keelson:proxy", "keelson:proxy", user)).await?;
+    create::<ClusterRoleBinding>(
+        Api::all(client.clone()),
+        binding("keelson:proxy", "keelson:proxy", user),
+    )
+    .await?;
     dns_service(client, state).await
 }
 
 /// Service `kube-system/kube-dns` has no selector: the server runs on the node, not in a pod.
 async fn dns_service(client: &Client, state: &State) -> Result<()> {
-    let labels = json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"});
+    let labels =
+        json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"});
     let ports = json!([
         {"name": "dns", "port": 53, "targetPort": 53, "protocol": "UDP"},
         {"name": "dns-tcp", "port": 53, "targetPort": 53, "protocol": "TCP"},

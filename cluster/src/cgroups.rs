@@ -16,7 +16,9 @@ fn hierarchies() -> Vec<PathBuf> {
     if root.join("cgroup.controllers").exists() {
         return vec![root.to_owned()];
     }
-    let Ok(mounts) = fs::read_to_string("/proc/mounts") else { return Vec::new() };
+    let Ok(mounts) = fs::read_to_string("/proc/mounts") else {
+        return Vec::new();
+    };
     let mut found: Vec<PathBuf> = mounts
         .lines()
         .filter_map(|l| {
@@ -35,7 +37,9 @@ fn hierarchies() -> Vec<PathBuf> {
 pub fn create(parent: &str) -> Result<()> {
     let all = hierarchies();
     if all.is_empty() {
-        return Err(Failure::new(format!("no cgroup hierarchy is mounted under {ROOT}: containers cannot be limited")));
+        return Err(Failure::new(format!(
+            "no cgroup hierarchy is mounted under {ROOT}: containers cannot be limited"
+        )));
     }
     for h in all {
         let dir = h.join(parent.trim_start_matches('/'));

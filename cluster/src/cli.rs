@@ -7,7 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Parser)]
-#[command(name = "keelson", version, about = "Kubernetes from scratch, storage first: one command, a whole cluster")]
+#[command(
+    name = "keelson",
+    version,
+    about = "Kubernetes from scratch, storage first: one command, a whole cluster"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -105,7 +109,11 @@ pub fn run() -> Result<()> {
     match Cli::parse().command {
         Command::Up(args) => {
             let layout = Layout::new(&args.name.name)?;
-            let wanted = Wanted { api_port: args.api_port, etcd_port: args.etcd_port, kubelet_port: args.kubelet_port };
+            let wanted = Wanted {
+                api_port: args.api_port,
+                etcd_port: args.etcd_port,
+                kubelet_port: args.kubelet_port,
+            };
             let kubeconfig = args.kubeconfig.clone().unwrap_or_else(crate::kubeconfig::default_path);
             if args.foreground {
                 crate::up::foreground(&layout, wanted, &kubeconfig, args.report)

@@ -79,14 +79,21 @@ pub async fn start(layout: &Layout, state: &State, keys: &Pki) -> Cluster {
     let stop = CancellationToken::new();
     let supervisor = Supervisor::new(stop.clone());
     let current: Arc<Current> = Arc::new(watch::channel(None).0);
-    let admin = client(Switch::new(&current, "kubernetes-admin", &["system:masters"]), "keelson");
+    let admin = client(
+        Switch::new(&current, "kubernetes-admin", &["system:masters"]),
+        "keelson",
+    );
 
     storage_and_api(&supervisor, &current, layout, state, keys);
     controllers(&supervisor, &current, keys);
     let scheduler = client(Switch::new(&current, "system:kube-scheduler", &[]), "kube-scheduler");
     supervisor.keep("scheduler", move |stop| {
         let c = scheduler.clone();
-        async move { keelson_scheduler::run(Default::default(), c, stop).await.context(|| "run the scheduler") }
+        async move {
+            keelson_scheduler::run(Default::default(), c, stop)
+                .await
+                .context(|| "run the scheduler")
+        }
     });
     node(&supervisor, &current, layout, state, keys);
 
@@ -108,7 +115,13 @@ pub async fn start(layout: &Layout, state: &State, keys: &Pki) -> Cluster {
     });
     let l = layout.clone();
     supervisor.keep("containerd", move |stop| watch_containerd(l.clone(), stop));
-    Cluster { stop, supervisor, admin, node_name: state.node_name.clone(), ready }
+    Cluster {
+        stop,
+        supervisor,
+        admin,
+        node_name: state.node_name.clone(),
+        ready,
+    }
 }
 
 /// The datastore and, on it, the API server: a store that fails takes the server with it, a server that fails
@@ -130,7 +143,9 @@ fn storage_and_api(supervisor: &Supervisor, current: &Arc<Current>, layout: &Lay
                 cache_bytes: STORE_CACHE_BYTES,
                 quota_bytes: 0,
             };
-            let server = kvstore::Server::start(options).await.context(|| "start the datastore")?;
+            let server = kvstore::Server::start(options)
+                .await
+                .context(|| "start the datastore")?;
             kv.send_replace(Some(server.kv()));
             let failure = tokio::select! {
                 why = server.failed() => Some(why),
@@ -165,9 +180,13 @@ fn storage_and_api(supervisor: &Supervisor, current: &Arc<Current>, layout: &Lay
                 store = kv.wait_for(Option::is_some) => store.context(|| "wait for the datastore")?.clone(),
                 () = stop.cancelled() => return Ok(()),
             };
-            let Some(store) = store else { return Err(Failure::new("the datastore is gone")) };
+            let Some(store) = store else {
+                return Err(Failure::new("the datastore is gone"));
+            };
             let storage = Arc::new(apiserver::storage::embedded::Embedded::new(store));
-            let server = apiserver::Server::start(options, storage).await.context(|| "start the API server")?;
+            let server = apiserver::Server::start(options, storage)
+                .await
+                .context(|| "start the API server")?;
             let server = Arc::new(server);
             current.send_replace(Some(server.clone()));
             let gone = tokio::select! {
@@ -176,7 +195,11 @@ fn storage_and_api(supervisor: &Supervisor, current: &Arc<Current>, layout: &Lay
             };
             current.send_replace(None);
             server.shutdown().await;
-            if gone { Err(Failure::new("the datastore ended")) } else { Ok(()) }
+            if gone {
+                Err(Failure::new("the datastore ended"))
+            } else {
+                Ok(())
+            }
         }
     });
 }
@@ -187,7 +210,10 @@ fn controllers(supervisor: &Supervisor, current: &Arc<Current>, keys: &Pki) {
         let (current, ca) = (current.clone(), ca.clone());
         async move {
             let root_ca_pem = std::fs::read_to_string(&ca).context(|| format!("read {}", ca.display()))?;
-            let options = keelson_controllers::Options { root_ca_pem, ..Default::default() };
+            let options = keelson_controllers::Options {
+                root_ca_pem,
+                ..Default::default()
+            };
             let client_for = move |name: &str| {
                 let transport = if name == "kube-controller-manager" {
                     Switch::new(&current, "system:kube-controller-manager", &[])
@@ -196,7 +222,9 @@ fn controllers(supervisor: &Supervisor, current: &Arc<Current>, keys: &Pki) {
                 };
                 client(transport, name)
             };
-            keelson_controllers::run(options, client_for, stop).await.context(|| "run the controllers")
+            keelson_controllers::run(options, client_for, stop)
+                .await
+                .context(|| "run the controllers")
         }
     });
 }
@@ -206,8 +234,11 @@ fn node(supervisor: &Supervisor, current: &Arc<Current>, layout: &Layout, state:
     let pair = keys.pair("kubelet");
     let user = format!("system:node:{}", state.node_name);
     let agent = client(Switch::new(current, &user, &["system:nodes"]), "kubelet");
-    let mut options =
-        keelson_kubelet::Options::new(&state.node_name, state.node_ip, layout.containerd_socket().display().to_string());
+    let mut options = keelson_kubelet::Options::new(
+        &state.node_name,
+        state.node_ip,
+        layout.containerd_socket().display().to_string(),
+    );
     options.root_dir = layout.kubelet();
     options.pod_logs_dir = layout.pod_logs();
     options.pod_cidr = state.pod_cidr.to_string();
@@ -222,7 +253,9 @@ fn node(supervisor: &Supervisor, current: &Arc<Current>, layout: &Layout, state:
     supervisor.keep("kubelet", move |stop| {
         let (options, c) = (options.clone(), agent.clone());
         async move {
-            let handle = keelson_kubelet::Kubelet::start(options, c, stop.clone()).await.context(|| "start the kubelet")?;
+            let handle = keelson_kubelet::Kubelet::start(options, c, stop.clone())
+                .await
+                .context(|| "start the kubelet")?;
             handle.wait_stopped().await;
             Ok(())
         }
@@ -235,7 +268,10 @@ fn node(supervisor: &Supervisor, current: &Arc<Current>, layout: &Layout, state:
         cluster_cidr: state.pod_cidr.into(),
         service_cidr: state.service_cidr.into(),
     };
-    let c = client(Switch::new(current, "system:kube-proxy", &["system:node-proxier"]), "kube-proxy");
+    let c = client(
+        Switch::new(current, "system:kube-proxy", &["system:node-proxier"]),
+        "kube-proxy",
+    );
     supervisor.keep("proxy", move |stop| {
         let (options, c) = (options.clone(), c.clone());
         async move { keelson_proxy::run(options, c, stop).await.context(|| "run the proxy") }
@@ -249,7 +285,11 @@ fn node(supervisor: &Supervisor, current: &Arc<Current>, layout: &Layout, state:
     let c = client(Switch::service_account(current, "kube-dns"), "kube-dns");
     supervisor.keep("dns", move |stop| {
         let (options, c) = (options.clone(), c.clone());
-        async move { keelson_dns::run(options, c, stop).await.context(|| "run the DNS server") }
+        async move {
+            keelson_dns::run(options, c, stop)
+                .await
+                .context(|| "run the DNS server")
+        }
     });
 }
 
@@ -259,7 +299,8 @@ async fn watch_containerd(layout: Layout, stop: CancellationToken) -> Result<()>
         if containerd::running(&layout).is_none() {
             tracing::warn!("containerd is not running; starting it");
             let l = layout.clone();
-            let started = tokio::task::spawn_blocking(move || containerd::start(&l).and_then(|_| containerd::wait_ready(&l)));
+            let started =
+                tokio::task::spawn_blocking(move || containerd::start(&l).and_then(|_| containerd::wait_ready(&l)));
             started.await.context(|| "start containerd")??;
         }
         tokio::select! {
@@ -274,7 +315,11 @@ fn report(layout: &Layout, state: &State, supervisor: &Supervisor, ready: bool) 
     let mut pids = BTreeMap::new();
     let mut components = BTreeMap::new();
     for (name, health) in supervisor.health() {
-        let pid = if name == "containerd" { containerd::running(layout) } else { Some(me) };
+        let pid = if name == "containerd" {
+            containerd::running(layout)
+        } else {
+            Some(me)
+        };
         let mut c = ComponentReport::from(health);
         match pid {
             Some(pid) => {
@@ -337,8 +382,15 @@ impl Cluster {
             .filter(|(_, h)| !h.message.is_empty())
             .map(|(n, h)| format!("{n}: {}", h.message))
             .collect();
-        let ill = if ill.is_empty() { String::new() } else { format!(" ({})", ill.join("; ")) };
-        Err(Failure::new(format!("not up after {} s: {last}{ill}", patience.as_secs())))
+        let ill = if ill.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", ill.join("; "))
+        };
+        Err(Failure::new(format!(
+            "not up after {} s: {last}{ill}",
+            patience.as_secs()
+        )))
     }
 
     fn components_started(&self) -> bool {

@@ -70,13 +70,17 @@ pub fn running(layout: &Layout) -> Option<i32> {
     let pid: i32 = fs::read_to_string(layout.containerd_pid()).ok()?.trim().parse().ok()?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let ours = layout.containerd_config();
-    let named = command.split(|b| *b == 0).any(|a| a == ours.as_os_str().as_encoded_bytes());
+    let named = command
+        .split(|b| *b == 0)
+        .any(|a| a == ours.as_os_str().as_encoded_bytes());
     (named && !is_zombie(pid)).then_some(pid)
 }
 
 fn is_zombie(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 
 /// Starts it, or finds it running. Returns its pid at once: [`wait_ready`] waits for its socket.
@@ -96,7 +100,13 @@ pub fn start(layout: &Layout) -> Result<i32> {
     let errors = log.try_clone().context(|| "open containerd's log twice")?;
     let program = crate::preflight::find("containerd").ok_or_else(|| Failure::new("containerd is not on the PATH"))?;
     let mut command = Command::new(program);
-    command.arg("--config").arg(&path).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
+    command
+        .arg("--config")
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .process_group(0);
     // A session of its own: a hang-up of the user's terminal must not end it.
     // SAFETY: setsid is async-signal-safe and touches no memory of this process.
     unsafe {
@@ -156,7 +166,11 @@ pub fn stop(layout: &Layout) -> Result<()> {
     for pid in shims(layout) {
         end(pid, Duration::from_secs(2))?;
     }
-    for f in [layout.containerd_pid(), layout.containerd_socket(), layout.containerd_config()] {
+    for f in [
+        layout.containerd_pid(),
+        layout.containerd_socket(),
+        layout.containerd_config(),
+    ] {
         let _ = fs::remove_file(f);
     }
     Ok(())
@@ -168,8 +182,12 @@ pub fn shims(layout: &Layout) -> Vec<i32> {
     let socket = socket.as_os_str().as_encoded_bytes();
     let mut found = Vec::new();
     for e in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Ok(pid) = e.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let Ok(command) = fs::read(e.path().join("cmdline")) else { continue };
+        let Ok(pid) = e.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let Ok(command) = fs::read(e.path().join("cmdline")) else {
+            continue;
+        };
         let mut args = command.split(|b| *b == 0);
         let is_shim = args.next().is_some_and(|a| a.ends_with(b"containerd-shim-runc-v2"));
         if is_shim && args.any(|a| a == socket) {
@@ -202,7 +220,12 @@ pub fn end(pid: i32, patience: Duration) -> Result<()> {
 /// Runs `ctr` against this containerd, in the namespace that the kubelet uses.
 pub fn ctr(layout: &Layout, args: &[&str]) -> Result<String> {
     let socket = layout.containerd_socket();
-    let mut all = vec!["--address", socket.to_str().unwrap_or_default(), "--namespace", "k8s.io"];
+    let mut all = vec![
+        "--address",
+        socket.to_str().unwrap_or_default(),
+        "--namespace",
+        "k8s.io",
+    ];
     all.extend(args);
     crate::network::tool("ctr", &all)
 }

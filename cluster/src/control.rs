@@ -52,7 +52,11 @@ pub struct ComponentReport {
 
 impl From<Health> for ComponentReport {
     fn from(h: Health) -> Self {
-        ComponentReport { healthy: h.healthy, restarts: h.restarts, message: h.message }
+        ComponentReport {
+            healthy: h.healthy,
+            restarts: h.restarts,
+            message: h.message,
+        }
     }
 }
 
@@ -61,7 +65,8 @@ pub async fn serve(layout: &Layout, stop: CancellationToken, report: impl Fn() -
     let path = layout.control_socket();
     let _ = fs::remove_file(&path);
     let listener = UnixListener::bind(&path).context(|| format!("listen on {}", path.display()))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).context(|| format!("set mode of {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+        .context(|| format!("set mode of {}", path.display()))?;
     loop {
         let accepted = tokio::select! {
             a = listener.accept() => a,
@@ -76,9 +81,18 @@ pub async fn serve(layout: &Layout, stop: CancellationToken, report: impl Fn() -
 
 /// Asks the running cluster; `None` when nothing answers.
 pub fn ask(layout: &Layout) -> Result<Option<Report>> {
-    let Ok(stream) = std::os::unix::net::UnixStream::connect(layout.control_socket()) else { return Ok(None) };
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).context(|| "set a timeout")?;
+    let Ok(stream) = std::os::unix::net::UnixStream::connect(layout.control_socket()) else {
+        return Ok(None);
+    };
+    stream
+        .set_read_timeout(Some(ANSWER_TIMEOUT))
+        .context(|| "set a timeout")?;
     let mut bytes = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).context(|| "read the cluster's status")?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| Failure::new(format!("the cluster's status does not parse: {e}")))
+    stream
+        .take(ANSWER_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .context(|| "read the cluster's status")?;
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|e| Failure::new(format!("the cluster's status does not parse: {e}")))
 }

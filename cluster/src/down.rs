@@ -26,7 +26,10 @@ pub fn run(layout: &Layout, purge: bool) -> Result<()> {
     println!("stopping containers");
     teardown(layout)?;
     if !purge {
-        println!("cluster {:?} is down; its data is kept: `keelson up --name {}` brings it back", layout.name, layout.name);
+        println!(
+            "cluster {:?} is down; its data is kept: `keelson up --name {}` brings it back",
+            layout.name, layout.name
+        );
         return Ok(());
     }
     forget(layout, state.as_ref())?;

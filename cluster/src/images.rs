@@ -30,9 +30,24 @@ struct Image {
 }
 
 const IMAGES: [Image; 3] = [
-    Image { tag: PAUSE_IMAGE, program: "catatonit", package: "catatonit", demo: None },
-    Image { tag: DEMO_IMAGES[0], program: "busybox", package: "busybox-static", demo: Some("1.0") },
-    Image { tag: DEMO_IMAGES[1], program: "busybox", package: "busybox-static", demo: Some("2.0") },
+    Image {
+        tag: PAUSE_IMAGE,
+        program: "catatonit",
+        package: "catatonit",
+        demo: None,
+    },
+    Image {
+        tag: DEMO_IMAGES[0],
+        program: "busybox",
+        package: "busybox-static",
+        demo: Some("1.0"),
+    },
+    Image {
+        tag: DEMO_IMAGES[1],
+        program: "busybox",
+        package: "busybox-static",
+        demo: Some("2.0"),
+    },
 ];
 
 /// A layer under construction.
@@ -75,7 +90,11 @@ fn sha(bytes: &[u8]) -> String {
 /// An image archive as `docker save` writes it: one layer, its configuration, a manifest.
 fn archive(tag: &str, layer: Vec<u8>, config: serde_json::Value) -> Result<Vec<u8>> {
     let mut c = config;
-    c["architecture"] = json!(if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
+    c["architecture"] = json!(if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    });
     c["os"] = json!("linux");
     c["rootfs"] = json!({"type": "layers", "diff_ids": [format!("sha256:{}", sha(&layer))]});
     let c = c.to_string();
@@ -91,7 +110,11 @@ fn archive(tag: &str, layer: Vec<u8>, config: serde_json::Value) -> Result<Vec<u
 /// Applets of a busybox, asked of itself.
 fn applets(busybox: &Path) -> Result<Vec<String>> {
     let list = crate::network::tool(busybox.to_str().unwrap_or("busybox"), &["--list"])?;
-    Ok(list.lines().map(str::to_owned).filter(|a| a != "busybox" && !a.is_empty()).collect())
+    Ok(list
+        .lines()
+        .map(str::to_owned)
+        .filter(|a| a != "busybox" && !a.is_empty())
+        .collect())
 }
 
 fn build(image: &Image) -> Result<Vec<u8>> {
@@ -104,7 +127,14 @@ fn build(image: &Image) -> Result<Vec<u8>> {
         let config = json!({"config": {"Entrypoint": ["/pause", "-P"], "User": "65535:65535"}});
         return archive(image.tag, layer.finish()?, config);
     };
-    for (dir, mode) in [("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777), ("usr", 0o755), ("usr/bin", 0o755)] {
+    for (dir, mode) in [
+        ("bin", 0o755),
+        ("etc", 0o755),
+        ("root", 0o700),
+        ("tmp", 0o1777),
+        ("usr", 0o755),
+        ("usr/bin", 0o755),
+    ] {
         layer.dir(dir, mode)?;
     }
     layer.file("bin/busybox", 0o755, &bytes)?;
@@ -112,13 +142,14 @@ fn build(image: &Image) -> Result<Vec<u8>> {
         layer.link(&format!("bin/{applet}"), "busybox")?;
     }
     layer.link("usr/bin/env", "../../bin/busybox")?;
-    layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
+    layer.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    )?;
     layer.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
     layer.file("bin/demo", 0o755, DEMO_SCRIPT.as_bytes())?;
-    let env = [
-        "PATH=/bin:/usr/bin".to_owned(),
-        format!("DEMO_VERSION={version}"),
-    ];
+    let env = ["PATH=/bin:/usr/bin".to_owned(), format!("DEMO_VERSION={version}")];
     let config = json!({"config": {
         "Cmd": ["/bin/demo"], "Env": env, "ExposedPorts": {"8080/tcp": {}},
         "Labels": {"org.opencontainers.image.version": version},
@@ -145,7 +176,9 @@ pub fn ensure(layout: &Layout) -> Result<()> {
 /// `keelson images import`: returns the names it brought.
 pub fn import(layout: &Layout, file: &Path) -> Result<Vec<String>> {
     let file: PathBuf = fs::canonicalize(file).context(|| format!("open {}", file.display()))?;
-    let path = file.to_str().ok_or_else(|| Failure::new("the file's path is not UTF-8"))?;
+    let path = file
+        .to_str()
+        .ok_or_else(|| Failure::new("the file's path is not UTF-8"))?;
     let out = ctr(layout, &["images", "import", path])?;
     Ok(out
         .lines()
@@ -169,7 +202,9 @@ pub fn list(layout: &Layout) -> Result<Vec<(String, String)>> {
 /// `keelson images remove`.
 pub fn remove(layout: &Layout, name: &str) -> Result<()> {
     if !list(layout)?.iter().any(|(n, _)| n == name) {
-        return Err(Failure::new(format!("no image {name:?} here: `keelson images list` names them all")));
+        return Err(Failure::new(format!(
+            "no image {name:?} here: `keelson images list` names them all"
+        )));
     }
     ctr(layout, &["images", "remove", "--sync", name]).map(drop)
 }
@@ -197,7 +232,8 @@ mod tests {
         }
         let manifest: serde_json::Value = serde_json::from_slice(&found["manifest.json"]).unwrap();
         assert_eq!(manifest[0]["RepoTags"][0], "localhost/t:1");
-        let config: serde_json::Value = serde_json::from_slice(&found[manifest[0]["Config"].as_str().unwrap()]).unwrap();
+        let config: serde_json::Value =
+            serde_json::from_slice(&found[manifest[0]["Config"].as_str().unwrap()]).unwrap();
         assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{digest}"));
     }
 }

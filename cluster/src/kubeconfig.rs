@@ -23,7 +23,9 @@ pub fn default_path() -> PathBuf {
             return first;
         }
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| "/root".into());
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| "/root".into());
     home.join(".kube/config")
 }
 
@@ -31,7 +33,10 @@ fn parse(path: &Path) -> Result<Value> {
     match fs::read_to_string(path) {
         Ok(text) if text.trim().is_empty() => Ok(json!({})),
         Ok(text) => serde_saphyr::from_str::<Value>(&text).context(|| {
-            format!("parse {} (mend it or set KUBECONFIG to another file; it was left as it is)", path.display())
+            format!(
+                "parse {} (mend it or set KUBECONFIG to another file; it was left as it is)",
+                path.display()
+            )
         }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
         Err(e) => Err(Failure::new(format!("read {}: {e}", path.display()))),
@@ -43,7 +48,9 @@ fn upsert(config: &mut Value, list: &str, field: &str, name: &str, body: Value) 
     if !config[list].is_array() {
         config[list] = json!([]);
     }
-    let Some(items) = config[list].as_array_mut() else { return };
+    let Some(items) = config[list].as_array_mut() else {
+        return;
+    };
     match items.iter_mut().find(|i| i["name"] == name) {
         Some(i) => *i = entry,
         None => items.push(entry),
@@ -67,10 +74,22 @@ fn apply(config: &mut Value, e: &Entry<'_>) -> Result<()> {
     let b64 = |b: &[u8]| base64::engine::general_purpose::STANDARD.encode(b);
     config["apiVersion"] = "v1".into();
     config["kind"] = "Config".into();
-    upsert(config, "clusters", "cluster", e.name, json!({"server": e.server, "certificate-authority-data": b64(e.ca)}));
+    upsert(
+        config,
+        "clusters",
+        "cluster",
+        e.name,
+        json!({"server": e.server, "certificate-authority-data": b64(e.ca)}),
+    );
     let user = json!({"client-certificate-data": b64(e.cert), "client-key-data": b64(e.key)});
     upsert(config, "users", "user", e.name, user);
-    upsert(config, "contexts", "context", e.name, json!({"cluster": e.name, "user": e.name}));
+    upsert(
+        config,
+        "contexts",
+        "context",
+        e.name,
+        json!({"cluster": e.name, "user": e.name}),
+    );
     config["current-context"] = e.name.into();
     Ok(())
 }
@@ -112,7 +131,13 @@ mod tests {
     use super::*;
 
     fn entry(name: &str) -> Entry<'_> {
-        Entry { name, server: "https://127.0.0.1:6443", ca: b"ca", cert: b"cert", key: b"key" }
+        Entry {
+            name,
+            server: "https://127.0.0.1:6443",
+            ca: b"ca",
+            cert: b"cert",
+            key: b"key",
+        }
     }
 
     #[test]

@@ -25,7 +25,9 @@ impl Layout {
     pub fn new(name: &str) -> Result<Self> {
         let label = !name.is_empty()
             && name.len() <= NAME_LEN_MAX
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && !name.ends_with('-');
         if !label {
@@ -43,7 +45,9 @@ impl Layout {
 
     /// Every cluster with a data folder on this machine.
     pub fn all() -> Vec<Layout> {
-        let Ok(entries) = fs::read_dir("/var/lib/keelson") else { return Vec::new() };
+        let Ok(entries) = fs::read_dir("/var/lib/keelson") else {
+            return Vec::new();
+        };
         let mut found: Vec<Layout> = entries
             .flatten()
             .filter(|e| e.path().join("cluster.json").exists())
@@ -111,11 +115,19 @@ impl Layout {
     }
     /// `keelson` for the default cluster, `keelson-<name>` for another.
     fn kernel_name(&self) -> String {
-        if self.name == "keelson" { "keelson".into() } else { format!("keelson-{}", self.name) }
+        if self.name == "keelson" {
+            "keelson".into()
+        } else {
+            format!("keelson-{}", self.name)
+        }
     }
     /// The cluster's own link; a long name is shortened with a hash so that two never collide.
     pub fn link(&self) -> String {
-        let full = if self.name == "keelson" { "keelson0".to_owned() } else { format!("kls-{}", self.name) };
+        let full = if self.name == "keelson" {
+            "keelson0".to_owned()
+        } else {
+            format!("kls-{}", self.name)
+        };
         if full.len() <= LINK_NAME_LEN_MAX {
             return full;
         }
@@ -151,8 +163,7 @@ pub fn private_dir(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .context(|| format!("create folder {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .context(|| format!("set mode of {}", path.display()))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).context(|| format!("set mode of {}", path.display()))
 }
 
 /// Writes a file of mode 0600 whole or not at all: a crash leaves the old one.
@@ -162,7 +173,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     part.push(".part");
     let part = PathBuf::from(part);
     let write = || -> std::io::Result<()> {
-        let mut f = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        let mut f = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&part)?;
         f.write_all(bytes)?;
         f.sync_all()?;
         fs::rename(&part, path)?;
@@ -189,12 +205,16 @@ mod tests {
     #[test]
     fn two_names_share_nothing() {
         let (a, b) = (Layout::new("keelson").ok(), Layout::new("second").ok());
-        let (Some(a), Some(b)) = (a, b) else { panic!("valid names") };
+        let (Some(a), Some(b)) = (a, b) else {
+            panic!("valid names")
+        };
         assert_ne!(a.link(), b.link());
         assert_ne!(a.cgroup_parent(), b.cgroup_parent());
         assert_ne!(a.nft_table(), b.nft_table());
         assert_ne!(a.data, b.data);
-        let long = Layout::new("a-very-long-name-of-a-cluster-1").map(|l| l.link()).unwrap_or_default();
+        let long = Layout::new("a-very-long-name-of-a-cluster-1")
+            .map(|l| l.link())
+            .unwrap_or_default();
         assert!(long.len() <= LINK_NAME_LEN_MAX, "{long}");
     }
 }

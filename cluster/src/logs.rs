@@ -23,7 +23,11 @@ impl Rotating {
     fn open(path: &Path) -> std::io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let written_bytes = file.metadata()?.len();
-        Ok(Rotating { path: path.to_owned(), file, written_bytes })
+        Ok(Rotating {
+            path: path.to_owned(),
+            file,
+            written_bytes,
+        })
     }
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if self.written_bytes > LOG_BYTES_MAX {

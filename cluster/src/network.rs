@@ -10,7 +10,10 @@ use std::process::Command;
 
 /// Runs a tool of the system; its standard error becomes the failure.
 pub fn tool(program: &str, args: &[&str]) -> Result<String> {
-    let out = Command::new(program).args(args).output().context(|| format!("run {program}"))?;
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .context(|| format!("run {program}"))?;
     if out.status.success() {
         return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
     }
@@ -25,24 +28,34 @@ pub fn create(layout: &Layout, state: &State) -> Result<()> {
     if !Path::new("/sys/class/net").join(&link).exists() {
         tool("ip", &["link", "add", &link, "type", "bridge"])?;
     }
-    tool("ip", &["address", "replace", &format!("{}/32", state.link_ip()), "dev", &link])?;
+    tool(
+        "ip",
+        &["address", "replace", &format!("{}/32", state.link_ip()), "dev", &link],
+    )?;
     tool("ip", &["link", "set", &link, "up"])?;
     // The way to Service addresses for programs on the host, whether or not there is a default route; the rules
     // translate the destination before anything leaves this way.
-    tool("ip", &["route", "replace", &state.service_cidr.to_string(), "dev", &link])?;
+    tool(
+        "ip",
+        &["route", "replace", &state.service_cidr.to_string(), "dev", &link],
+    )?;
     set_kernel_settings(layout)
 }
 
 /// Kernel settings that routing to pods needs, with the value of each. `route_localnet` lets a NodePort or host
 /// port on 127.0.0.1 be translated; the proxy's rules drop packets from outside that abuse it.
-const KERNEL_SETTINGS: [(&str, &str); 2] =
-    [("/proc/sys/net/ipv4/ip_forward", "1"), ("/proc/sys/net/ipv4/conf/all/route_localnet", "1")];
+const KERNEL_SETTINGS: [(&str, &str); 2] = [
+    ("/proc/sys/net/ipv4/ip_forward", "1"),
+    ("/proc/sys/net/ipv4/conf/all/route_localnet", "1"),
+];
 
 /// Sets them, and notes what was there for `down`.
 fn set_kernel_settings(layout: &Layout) -> Result<()> {
     let note = layout.run.join("kernel-settings.json");
-    let mut before: std::collections::BTreeMap<String, String> =
-        fs::read(&note).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let mut before: std::collections::BTreeMap<String, String> = fs::read(&note)
+        .ok()
+        .and_then(|b| serde_json::from_slice(&b).ok())
+        .unwrap_or_default();
     for (path, wanted) in KERNEL_SETTINGS {
         let now = fs::read_to_string(path).context(|| format!("read {path}"))?;
         if now.trim() != wanted {
@@ -62,8 +75,10 @@ fn restore_kernel_settings(layout: &Layout) -> Result<()> {
     let note = layout.run.join("kernel-settings.json");
     let Ok(bytes) = fs::read(&note) else { return Ok(()) };
     let before: std::collections::BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
-    let others: Vec<Layout> =
-        Layout::all().into_iter().filter(|l| l.name != layout.name && l.run.join("kernel-settings.json").exists()).collect();
+    let others: Vec<Layout> = Layout::all()
+        .into_iter()
+        .filter(|l| l.name != layout.name && l.run.join("kernel-settings.json").exists())
+        .collect();
     if let Some(heir) = others.first() {
         // The one that stays inherits the duty.
         return fs::rename(&note, heir.run.join("kernel-settings.json")).context(|| "hand kernel settings over");
@@ -81,7 +96,10 @@ pub fn remove(layout: &Layout) -> Result<()> {
         tool("ip", &["link", "delete", &link])?;
     }
     let table = layout.nft_table();
-    if tool("nft", &["list", "tables"])?.lines().any(|l| l.trim() == format!("table inet {table}")) {
+    if tool("nft", &["list", "tables"])?
+        .lines()
+        .any(|l| l.trim() == format!("table inet {table}"))
+    {
         tool("nft", &["delete", "table", "inet", &table])?;
     }
     restore_kernel_settings(layout)

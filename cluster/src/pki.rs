@@ -37,7 +37,10 @@ impl Pki {
         self.dir.join("etcd-ca.crt")
     }
     pub fn pair(&self, name: &str) -> Pair {
-        Pair { cert: self.dir.join(format!("{name}.crt")), key: self.dir.join(format!("{name}.key")) }
+        Pair {
+            cert: self.dir.join(format!("{name}.crt")),
+            key: self.dir.join(format!("{name}.key")),
+        }
     }
     pub fn service_account_key(&self) -> PathBuf {
         self.dir.join("service-account.key")
@@ -55,7 +58,11 @@ fn authority(pki: &Pki, name: &str, common_name: &str) -> Result<Authority> {
         let mut p = CertificateParams::default();
         p.distinguished_name = subject(common_name, None);
         p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        p.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        p.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         p.not_before = date_time_ymd(2020, 1, 1);
         p.not_after = date_time_ymd(2120, 1, 1);
         let c = p.self_signed(&pair).context(|| format!("sign {name}"))?;
@@ -91,9 +98,11 @@ fn leaf(pki: &Pki, ca: &Authority, l: Leaf<'_>) -> Result<()> {
     let mut p = CertificateParams::default();
     p.distinguished_name = subject(l.common_name, l.organization);
     for d in l.dns {
-        p.subject_alt_names.push(SanType::DnsName((*d).try_into().context(doing)?));
+        p.subject_alt_names
+            .push(SanType::DnsName((*d).try_into().context(doing)?));
     }
-    p.subject_alt_names.extend(l.ips.iter().map(|ip| SanType::IpAddress(*ip)));
+    p.subject_alt_names
+        .extend(l.ips.iter().map(|ip| SanType::IpAddress(*ip)));
     p.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let now = std::time::SystemTime::now();
@@ -133,7 +142,13 @@ pub fn prepare(layout: &Layout, names: &Names<'_>) -> Result<Pki> {
     let node_user = format!("system:node:{}", names.node_name);
     let kubelet_ips = [loopback[0], names.node_ip];
     let leaves = [
-        Leaf { file: "apiserver", common_name: "kube-apiserver", organization: None, dns: &api_dns, ips: &api_ips },
+        Leaf {
+            file: "apiserver",
+            common_name: "kube-apiserver",
+            organization: None,
+            dns: &api_dns,
+            ips: &api_ips,
+        },
         Leaf {
             file: "apiserver-kubelet-client",
             common_name: "kube-apiserver-kubelet-client",
@@ -141,7 +156,13 @@ pub fn prepare(layout: &Layout, names: &Names<'_>) -> Result<Pki> {
             dns: &[],
             ips: &[],
         },
-        Leaf { file: "admin", common_name: "kubernetes-admin", organization: Some("system:masters"), dns: &[], ips: &[] },
+        Leaf {
+            file: "admin",
+            common_name: "kubernetes-admin",
+            organization: Some("system:masters"),
+            dns: &[],
+            ips: &[],
+        },
         Leaf {
             file: "kubelet",
             common_name: &node_user,
@@ -154,8 +175,20 @@ pub fn prepare(layout: &Layout, names: &Names<'_>) -> Result<Pki> {
         leaf(&pki, &ca, l)?;
     }
     let etcd_leaves = [
-        Leaf { file: "etcd-server", common_name: "etcd", organization: None, dns: &["localhost"], ips: &loopback },
-        Leaf { file: "etcd-client", common_name: "etcd-client", organization: None, dns: &[], ips: &[] },
+        Leaf {
+            file: "etcd-server",
+            common_name: "etcd",
+            organization: None,
+            dns: &["localhost"],
+            ips: &loopback,
+        },
+        Leaf {
+            file: "etcd-client",
+            common_name: "etcd-client",
+            organization: None,
+            dns: &[],
+            ips: &[],
+        },
     ];
     for l in etcd_leaves {
         leaf(&pki, &etcd, l)?;

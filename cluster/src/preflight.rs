@@ -37,7 +37,11 @@ pub fn root() -> Result<()> {
 }
 
 pub fn programs() -> Result<()> {
-    let mut missing: Vec<&str> = TOOLS.iter().filter(|(p, _)| find(p).is_none()).map(|(_, package)| *package).collect();
+    let mut missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(p, _)| find(p).is_none())
+        .map(|(_, package)| *package)
+        .collect();
     if CNI_PLUGINS.iter().any(|p| !Path::new(CNI_DIR).join(p).is_file()) {
         missing.push("containernetworking-plugins");
     }
@@ -46,17 +50,23 @@ pub fn programs() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(format!("missing from this machine: apt-get install {}", missing.join(" "))))
+    Err(Failure::new(format!(
+        "missing from this machine: apt-get install {}",
+        missing.join(" ")
+    )))
 }
 
 /// Kernel features, tried rather than guessed from a version.
 pub fn kernel() -> Result<()> {
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !filesystems.lines().any(|l| l.ends_with("overlay")) && crate::network::tool("modprobe", &["overlay"]).is_err() {
-        return Err(Failure::new("the kernel has no overlayfs (CONFIG_OVERLAY_FS), which containers' file systems need"));
+        return Err(Failure::new(
+            "the kernel has no overlayfs (CONFIG_OVERLAY_FS), which containers' file systems need",
+        ));
     }
     // `-c` only checks: nothing is changed.
-    let table = "table inet keelson-check { chain c { type nat hook prerouting priority dstnat; ct state new counter } }";
+    let table =
+        "table inet keelson-check { chain c { type nat hook prerouting priority dstnat; ct state new counter } }";
     let mut child = std::process::Command::new("nft")
         .args(["-c", "-f", "-"])
         .stdin(std::process::Stdio::piped())
@@ -66,21 +76,30 @@ pub fn kernel() -> Result<()> {
         .map_err(|e| Failure::new(format!("run nft: {e}")))?;
     if let Some(mut input) = child.stdin.take() {
         use std::io::Write;
-        input.write_all(table.as_bytes()).map_err(|e| Failure::new(format!("write to nft: {e}")))?;
+        input
+            .write_all(table.as_bytes())
+            .map_err(|e| Failure::new(format!("write to nft: {e}")))?;
     }
-    let out = child.wait_with_output().map_err(|e| Failure::new(format!("run nft: {e}")))?;
+    let out = child
+        .wait_with_output()
+        .map_err(|e| Failure::new(format!("run nft: {e}")))?;
     if out.status.success() {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&out.stderr);
     let first = text.lines().next().unwrap_or("no reason given");
-    Err(Failure::new(format!("the kernel cannot do address translation with nftables (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT): {first}")))
+    Err(Failure::new(format!(
+        "the kernel cannot do address translation with nftables (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT): {first}"
+    )))
 }
 
 /// Space below `dir` (or its nearest existing parent).
 pub fn disk(dir: &Path) -> Result<()> {
-    let Some(at) = dir.ancestors().find(|p| p.exists()) else { return Ok(()) };
-    let stat = rustix::fs::statvfs(at).map_err(|e| Failure::new(format!("ask {} for its free space: {e}", at.display())))?;
+    let Some(at) = dir.ancestors().find(|p| p.exists()) else {
+        return Ok(());
+    };
+    let stat =
+        rustix::fs::statvfs(at).map_err(|e| Failure::new(format!("ask {} for its free space: {e}", at.display())))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free >= DISK_FREE_MIN_BYTES {
         return Ok(());

@@ -43,7 +43,9 @@ impl State {
     pub fn load(layout: &Layout) -> Result<Option<State>> {
         let path = layout.state_file();
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).context(|| format!("parse {}", path.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .context(|| format!("parse {}", path.display())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Failure::new(format!("read {}: {e}", path.display()))),
         }
@@ -72,7 +74,10 @@ impl State {
     }
     /// First and last address that pods are given.
     pub fn pod_range(&self) -> (Ipv4Addr, Ipv4Addr) {
-        (nth(&self.pod_cidr, 16), nth(&self.pod_cidr, (1 << (32 - self.pod_cidr.prefix_len())) - 2))
+        (
+            nth(&self.pod_cidr, 16),
+            nth(&self.pod_cidr, (1 << (32 - self.pod_cidr.prefix_len())) - 2),
+        )
     }
     pub fn server(&self) -> String {
         format!("https://127.0.0.1:{}", self.api_port)
@@ -80,7 +85,10 @@ impl State {
 
     /// Ranges and ports for a new cluster, clear of the other clusters' and of what listens now.
     pub fn choose(wanted: Wanted) -> Result<State> {
-        let others: Vec<State> = Layout::all().iter().filter_map(|l| State::load(l).ok().flatten()).collect();
+        let others: Vec<State> = Layout::all()
+            .iter()
+            .filter_map(|l| State::load(l).ok().flatten())
+            .collect();
         let routes = local_networks();
         let free = |net: &Ipv4Net| !routes.iter().any(|r| r.contains(net) || net.contains(r));
         let pair = (0..CLUSTERS_MAX)
@@ -97,11 +105,21 @@ impl State {
                     "no free address range: all {CLUSTERS_MAX} pairs from 10.244.0.0/16 and 10.96.0.0/16 on are taken; `keelson down --purge --name X` frees one"
                 ))
             })?;
-        let taken = |p: u16| others.iter().any(|o| [o.api_port, o.etcd_port, o.kubelet_port].contains(&p));
+        let taken = |p: u16| {
+            others
+                .iter()
+                .any(|o| [o.api_port, o.etcd_port, o.kubelet_port].contains(&p))
+        };
         Ok(State {
             api_port: pick_port("--api-port", wanted.api_port, 6443, Ipv4Addr::UNSPECIFIED, &taken)?,
             etcd_port: pick_port("--etcd-port", wanted.etcd_port, 2379, Ipv4Addr::LOCALHOST, &taken)?,
-            kubelet_port: pick_port("--kubelet-port", wanted.kubelet_port, 10250, Ipv4Addr::UNSPECIFIED, &taken)?,
+            kubelet_port: pick_port(
+                "--kubelet-port",
+                wanted.kubelet_port,
+                10250,
+                Ipv4Addr::UNSPECIFIED,
+                &taken,
+            )?,
             pod_cidr: pair.0,
             service_cidr: pair.1,
             node_name: hostname()?,
@@ -137,9 +155,15 @@ fn is_free(ip: Ipv4Addr, port: u16) -> bool {
 
 fn pick_port(flag: &str, wanted: u16, usual: u16, ip: Ipv4Addr, taken: &dyn Fn(u16) -> bool) -> Result<u16> {
     if wanted != 0 {
-        return if is_free(ip, wanted) && !taken(wanted) { Ok(wanted) } else { Err(port_taken(flag, wanted)) };
+        return if is_free(ip, wanted) && !taken(wanted) {
+            Ok(wanted)
+        } else {
+            Err(port_taken(flag, wanted))
+        };
     }
-    (usual..usual + PORT_SEARCH_MAX).find(|p| !taken(*p) && is_free(ip, *p)).ok_or_else(|| port_taken(flag, usual))
+    (usual..usual + PORT_SEARCH_MAX)
+        .find(|p| !taken(*p) && is_free(ip, *p))
+        .ok_or_else(|| port_taken(flag, usual))
 }
 
 /// The node's name: the machine's, as a DNS subdomain.
@@ -149,7 +173,13 @@ fn hostname() -> Result<String> {
     let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     let name: String = name.chars().map(|c| if ok(c) { c } else { '-' }).collect();
     let name = name.trim_matches(|c| c == '-' || c == '.').to_owned();
-    if name.is_empty() { Err(Failure::new("the machine has no host name: set one with `hostname NAME`")) } else { Ok(name) }
+    if name.is_empty() {
+        Err(Failure::new(
+            "the machine has no host name: set one with `hostname NAME`",
+        ))
+    } else {
+        Ok(name)
+    }
 }
 
 /// The address that packets to the outside leave from. No packet is sent: the kernel only looks its routes up.
@@ -162,7 +192,9 @@ fn node_ip() -> Option<IpAddr> {
 
 /// Destinations in the kernel's IPv4 routing table, the default route left out.
 fn local_networks() -> Vec<Ipv4Net> {
-    let Ok(table) = fs::read_to_string("/proc/net/route") else { return Vec::new() };
+    let Ok(table) = fs::read_to_string("/proc/net/route") else {
+        return Vec::new();
+    };
     table
         .lines()
         .skip(1)
@@ -188,7 +220,9 @@ mod tests {
         let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = held.local_addr().unwrap().port();
         let none = |_: u16| false;
-        let e = pick_port("--etcd-port", port, 2379, Ipv4Addr::LOCALHOST, &none).unwrap_err().to_string();
+        let e = pick_port("--etcd-port", port, 2379, Ipv4Addr::LOCALHOST, &none)
+            .unwrap_err()
+            .to_string();
         assert!(e.contains(&port.to_string()) && e.contains("--etcd-port"), "{e}");
         let other = pick_port("--etcd-port", 0, port, Ipv4Addr::LOCALHOST, &none).unwrap();
         assert!(other > port);
@@ -209,6 +243,9 @@ mod tests {
         assert_eq!(s.api_service_ip().to_string(), "10.96.0.1");
         assert_eq!(s.dns_service_ip().to_string(), "10.96.0.10");
         assert_eq!(s.pod_range().1.to_string(), "10.244.255.254");
-        assert_eq!(serde_json::from_str::<State>(&serde_json::to_string(&s).unwrap()).unwrap(), s);
+        assert_eq!(
+            serde_json::from_str::<State>(&serde_json::to_string(&s).unwrap()).unwrap(),
+            s
+        );
     }
 }

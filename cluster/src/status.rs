@@ -52,7 +52,11 @@ fn absent(layout: &Layout, state: &State) -> Report {
         pids.insert("containerd".to_owned(), pid);
     }
     let healthy = pids.contains_key("containerd");
-    let containerd = ComponentReport { healthy, restarts: 0, message: String::new() };
+    let containerd = ComponentReport {
+        healthy,
+        restarts: 0,
+        message: String::new(),
+    };
     Report {
         name: layout.name.clone(),
         ready: false,
@@ -65,12 +69,25 @@ fn absent(layout: &Layout, state: &State) -> Report {
 }
 
 fn print(r: &Report, up: bool) {
-    println!("cluster     {} ({})", r.name, if r.ready { "ready" } else if up { "not ready" } else { "not running" });
+    println!(
+        "cluster     {} ({})",
+        r.name,
+        if r.ready {
+            "ready"
+        } else if up {
+            "not ready"
+        } else {
+            "not running"
+        }
+    );
     println!("server      {}", r.server);
     println!("kubeconfig  {}", r.kubeconfig.display());
     println!("datastore   {}", r.etcd.endpoint);
     println!();
-    println!("{:<20} {:<10} {:>8} {:>9}  MESSAGE", "COMPONENT", "HEALTH", "PID", "RESTARTS");
+    println!(
+        "{:<20} {:<10} {:>8} {:>9}  MESSAGE",
+        "COMPONENT", "HEALTH", "PID", "RESTARTS"
+    );
     for (name, c) in &r.components {
         let pid = r.pids.get(name).map(i32::to_string).unwrap_or_else(|| "-".into());
         let health = if c.healthy { "healthy" } else { "unhealthy" };

@@ -35,7 +35,11 @@ pub struct Supervisor {
 
 impl Supervisor {
     pub fn new(stop: CancellationToken) -> Self {
-        Supervisor { stop, health: Arc::default(), tasks: TaskTracker::new() }
+        Supervisor {
+            stop,
+            health: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
     }
 
     pub fn health(&self) -> BTreeMap<&'static str, Health> {
@@ -81,7 +85,11 @@ impl Supervisor {
                 backoff = BACKOFF_FIRST;
             }
             if let Some(h) = self.health.lock().get_mut(name) {
-                *h = Health { healthy: false, restarts: h.restarts.saturating_add(1), message: why };
+                *h = Health {
+                    healthy: false,
+                    restarts: h.restarts.saturating_add(1),
+                    message: why,
+                };
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff) => {}

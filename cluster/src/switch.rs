@@ -24,13 +24,21 @@ impl Switch {
     pub fn new(current: &Current, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
         let mut groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
         groups.push("system:authenticated".into());
-        Arc::new(Switch { current: current.subscribe(), user: user.into(), groups })
+        Arc::new(Switch {
+            current: current.subscribe(),
+            user: user.into(),
+            groups,
+        })
     }
 
     /// The identity of a ServiceAccount in `kube-system`.
     pub fn service_account(current: &Current, name: &str) -> Arc<dyn Transport> {
         let user = format!("system:serviceaccount:kube-system:{name}");
-        Self::new(current, &user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"])
+        Self::new(
+            current,
+            &user,
+            &["system:serviceaccounts", "system:serviceaccounts:kube-system"],
+        )
     }
 }
 

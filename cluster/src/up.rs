@@ -31,9 +31,13 @@ pub fn holder(layout: &Layout) -> Result<Option<i32>> {
         Ok(()) => Ok(None),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
-            file.read_to_string(&mut text).context(|| format!("read {}", path.display()))?;
+            file.read_to_string(&mut text)
+                .context(|| format!("read {}", path.display()))?;
             let pid = text.trim().parse().map_err(|_| {
-                Failure::new(format!("{} is locked but names no process: try again in a moment", path.display()))
+                Failure::new(format!(
+                    "{} is locked but names no process: try again in a moment",
+                    path.display()
+                ))
             })?;
             Ok(Some(pid))
         }
@@ -69,7 +73,10 @@ fn already_up(layout: &Layout) -> Result<bool> {
     }
     match control::ask(layout)? {
         Some(r) if r.ready => println!("cluster {:?} is up already: {} (node Ready)", layout.name, r.server),
-        Some(r) => println!("cluster {:?} is up already: {}, but not ready; see `keelson status --name {}`", layout.name, r.server, layout.name),
+        Some(r) => println!(
+            "cluster {:?} is up already: {}, but not ready; see `keelson status --name {}`",
+            layout.name, r.server, layout.name
+        ),
         None => println!("cluster {:?} is being started by another `keelson up`", layout.name),
     }
     Ok(true)
@@ -103,13 +110,19 @@ pub fn background(layout: &Layout, args: &UpArgs, kubeconfig: &Path) -> Result<(
         });
     }
     let mut child = command.spawn().context(|| "start the cluster's process")?;
-    let Some(out) = child.stdout.take() else { return Err(Failure::new("the cluster's process has no output")) };
+    let Some(out) = child.stdout.take() else {
+        return Err(Failure::new("the cluster's process has no output"));
+    };
     for line in BufReader::new(out).lines() {
         let line = line.context(|| "read the cluster's progress")?;
         match line.split_once(' ').unwrap_or((line.as_str(), "")) {
             ("step", text) => println!("  {text}"),
             ("ready", _) => {
-                println!("cluster {:?} is up: node Ready after {:.1} s", layout.name, began.elapsed().as_secs_f64());
+                println!(
+                    "cluster {:?} is up: node Ready after {:.1} s",
+                    layout.name,
+                    began.elapsed().as_secs_f64()
+                );
                 print_next(layout);
                 return Ok(());
             }
@@ -122,15 +135,25 @@ pub fn background(layout: &Layout, args: &UpArgs, kubeconfig: &Path) -> Result<(
         let _ = e.read_to_string(&mut rest);
     }
     let rest = rest.lines().last().unwrap_or("it said nothing").to_owned();
-    Err(Failure::new(format!("the cluster's process ended early: {rest} (log: {})", layout.log_file().display())))
+    Err(Failure::new(format!(
+        "the cluster's process ended early: {rest} (log: {})",
+        layout.log_file().display()
+    )))
 }
 
 fn print_next(layout: &Layout) {
-    let context = if layout.name == "keelson" { String::new() } else { format!(" --context {}", layout.name) };
+    let context = if layout.name == "keelson" {
+        String::new()
+    } else {
+        format!(" --context {}", layout.name)
+    };
     println!();
     println!("Try next:");
     println!("  kubectl{context} get nodes");
-    println!("  kubectl{context} create deployment web --image={} --replicas=2 --port=8080", images::DEMO_IMAGES[0]);
+    println!(
+        "  kubectl{context} create deployment web --image={} --replicas=2 --port=8080",
+        images::DEMO_IMAGES[0]
+    );
     println!("  kubectl{context} expose deployment web --type=NodePort --port=80 --target-port=8080");
 }
 
@@ -199,7 +222,11 @@ fn start_and_run(layout: &Layout, wanted: Wanted, kubeconfig: &Path, reporter: &
     let outcome = bring_up(layout, &state, kubeconfig, reporter);
     if let Err(components::Ended::BeforeReady(e)) = outcome {
         // Nothing half-started stays: a first start is forgotten whole, a later one keeps its data.
-        let undone = if fresh { down::teardown(layout).and_then(|()| down::forget(layout, Some(&state))) } else { down::teardown(layout) };
+        let undone = if fresh {
+            down::teardown(layout).and_then(|()| down::forget(layout, Some(&state)))
+        } else {
+            down::teardown(layout)
+        };
         if let Err(again) = undone {
             tracing::error!(error = %again, "undo the start");
         }
@@ -213,7 +240,12 @@ fn start_and_run(layout: &Layout, wanted: Wanted, kubeconfig: &Path, reporter: &
     }
 }
 
-fn bring_up(layout: &Layout, state: &State, kubeconfig: &Path, reporter: &mut Reporter) -> Result<(), components::Ended> {
+fn bring_up(
+    layout: &Layout,
+    state: &State,
+    kubeconfig: &Path,
+    reporter: &mut Reporter,
+) -> Result<(), components::Ended> {
     let before = components::Ended::BeforeReady;
     reporter.step("preparing the node: keys, cgroup, network, containerd");
     let names = pki::Names {
@@ -270,7 +302,13 @@ fn write_kubeconfigs(layout: &Layout, state: &State, keys: &pki::Pki, user: &Pat
     let admin = keys.pair("admin");
     let (ca, cert, key) = (read(&keys.ca())?, read(&admin.cert)?, read(&admin.key)?);
     let server = state.server();
-    let entry = kubeconfig::Entry { name: &layout.name, server: &server, ca: &ca, cert: &cert, key: &key };
+    let entry = kubeconfig::Entry {
+        name: &layout.name,
+        server: &server,
+        ca: &ca,
+        cert: &cert,
+        key: &key,
+    };
     kubeconfig::write(&layout.admin_kubeconfig(), &entry)?;
     kubeconfig::merge(user, &entry)
 }

@@ -10,13 +10,27 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("keelson-wal", &[]),
     ("keelson-mvcc", &["keelson-proto"]),
     ("keelson-raft", &["keelson-proto", "keelson-wal", "keelson-mvcc"]),
-    ("keelson-kvstore", &["keelson-proto", "keelson-wal", "keelson-mvcc", "keelson-raft"]),
+    (
+        "keelson-kvstore",
+        &["keelson-proto", "keelson-wal", "keelson-mvcc", "keelson-raft"],
+    ),
     ("keelson-machinery", &[]),
     ("keelson-client", &["keelson-machinery"]),
-    ("keelson-apiserver", &["keelson-machinery", "keelson-client", "keelson-kvstore", "keelson-proto"]),
+    (
+        "keelson-apiserver",
+        &[
+            "keelson-machinery",
+            "keelson-client",
+            "keelson-kvstore",
+            "keelson-proto",
+        ],
+    ),
     ("keelson-controllers", &["keelson-machinery", "keelson-client"]),
     ("keelson-scheduler", &["keelson-machinery", "keelson-client"]),
-    ("keelson-kubelet", &["keelson-machinery", "keelson-client", "keelson-proto"]),
+    (
+        "keelson-kubelet",
+        &["keelson-machinery", "keelson-client", "keelson-proto"],
+    ),
     ("keelson-proxy", &["keelson-machinery", "keelson-client"]),
     ("keelson-dns", &["keelson-machinery", "keelson-client"]),
     ("keelson", &["*"]),
@@ -24,14 +38,24 @@ const ARROWS: [(&str, &[&str]); 14] = [
 
 /// What a deterministic core must not reach for: sockets, clocks and runtimes of others.
 const ABSENT: [(&str, &[&str]); 3] = [
-    ("keelson-mvcc", &["tokio", "tonic", "hyper", "openraft", "axum", "socket2", "mio"]),
+    (
+        "keelson-mvcc",
+        &["tokio", "tonic", "hyper", "openraft", "axum", "socket2", "mio"],
+    ),
     ("keelson-wal", &["tokio", "tonic", "hyper", "openraft", "rocksdb"]),
     ("keelson-machinery", &["tokio", "hyper", "tonic", "reqwest", "kube"]),
 ];
 
 fn metadata() -> serde_json::Value {
     let out = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--no-deps"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--no-deps",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
@@ -46,7 +70,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     packages
         .iter()
         .map(|p| {
-            let used = p["dependencies"].as_array().unwrap().iter().filter(|d| d["kind"] != "dev");
+            let used = p["dependencies"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|d| d["kind"] != "dev");
             let names = used.map(|d| d["name"].as_str().unwrap().to_owned()).collect();
             (p["name"].as_str().unwrap().to_owned(), names)
         })
@@ -71,7 +99,10 @@ fn crates_use_only_what_the_arrows_allow() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for name in allowed.keys() {
-        assert!(found.contains_key(*name), "{name} is in ARROWS but not in the workspace");
+        assert!(
+            found.contains_key(*name),
+            "{name} is in ARROWS but not in the workspace"
+        );
     }
 }
 
