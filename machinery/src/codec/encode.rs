@@ -74,7 +74,7 @@ fn put_field(
         (Shape::Map, Some(Value::Object(map))) => put_map(field, map, out, depth).map_err(|e| at(field, e)),
         (Shape::List | Shape::Map, Some(other)) => Err(at(field, wrong(other, &go_type(field)))),
         (Shape::Single, Some(value)) => put_value(field.tag, field.kind, value, out, depth).map_err(|e| at(field, e)),
-        (Shape::Single, None) if field.pointer || field.kind == Kind::Bytes => Ok(()),
+        (Shape::Single, None) if field.pointer || matches!(field.kind, Kind::Bytes | Kind::Strings) => Ok(()),
         (Shape::Single, None) => put_value(field.tag, field.kind, &Value::Null, out, depth),
     }
 }

@@ -191,7 +191,7 @@ impl Writer<'_> {
         depth: usize,
     ) -> Result<(), Error> {
         let Some(payload) = payload else {
-            if field.pointer || field.kind == Kind::Bytes {
+            if field.pointer || matches!(field.kind, Kind::Bytes | Kind::Strings) {
                 if !field.omit_empty {
                     self.name(field, empty);
                     self.out.extend_from_slice(b"null");
