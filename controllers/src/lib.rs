@@ -11,7 +11,11 @@
 //! Entry points: [`Options`], [`run`]. A crash or a cancel leaves at worst objects created but not yet
 //! counted in a status: the next start reads everything again and continues.
 
+mod common;
+mod deployment;
+mod manager;
 mod options;
+mod replicaset;
 
 pub use options::Options;
 
@@ -39,7 +43,5 @@ pub async fn run(
     client_for: impl Fn(&str) -> Client + Send + Sync,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let _ = (options, client_for("kube-controller-manager"));
-    stop.cancelled().await;
-    Ok(())
+    manager::run(options, &client_for, stop).await
 }
