@@ -5,14 +5,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+mod kubectl;
 mod lifecycle;
 mod store;
+mod workloads;
 
 use harness::{Cluster, Flow};
 
 fn flows() -> Vec<Flow> {
     let mut all = lifecycle::first();
     all.extend(store::flows());
+    all.extend(kubectl::flows());
+    all.extend(workloads::flows());
     all.extend(lifecycle::last());
     all
 }
