@@ -25,3 +25,12 @@ pub enum Error {
     #[error("shut down")]
     Shutdown,
 }
+
+impl Error {
+    pub(crate) fn not_leader(leader: Option<u64>) -> Self {
+        match leader {
+            Some(_) => Error::NotLeader { leader },
+            None => Error::Unavailable,
+        }
+    }
+}

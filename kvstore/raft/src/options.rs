@@ -1,5 +1,6 @@
 //! What a node is told at its start.
-use std::{path::PathBuf, time::Duration};
+use crate::{Disk, Member};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// Times of the election, etcd's by default.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ impl Default for Timers {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Never 0.
     pub node_id: u64,
@@ -29,6 +30,10 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Log beyond the state machine's durable index that asks for a flush.
     pub flush_log_bytes: u64,
+    /// What a new group says of this member.
+    pub member: Member,
+    /// The log's disk, if not the machine's own.
+    pub disk: Option<Arc<dyn Disk>>,
 }
 
 impl Options {
@@ -40,6 +45,19 @@ impl Options {
             timers: Timers::default(),
             segment_bytes: 64 << 20,
             flush_log_bytes: 32 << 20,
+            member: Member::default(),
+            disk: None,
         }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("node_id", &self.node_id)
+            .field("cluster_id", &self.cluster_id)
+            .field("dir", &self.dir)
+            .field("timers", &self.timers)
+            .finish_non_exhaustive()
     }
 }

@@ -106,7 +106,7 @@ proptest! {
                 Step::Vote => {
                     m.term += 1;
                     vote(&wal, m.term).unwrap();
-                    m.vote = Some(Vote { term: m.term, node: 1, committed: m.term % 2 == 0 });
+                    m.vote = Some(Vote { term: m.term, node: 1, committed: m.term.is_multiple_of(2) });
                 }
                 Step::Reopen => {
                     wal.close();

@@ -37,7 +37,7 @@ pub fn vote(wal: &Wal, term: u64) -> Result<(), Error> {
             Vote {
                 term,
                 node: 1,
-                committed: term % 2 == 0,
+                committed: term.is_multiple_of(2),
             },
             done,
         )
