@@ -9,15 +9,25 @@ use keelson_machinery::{
 };
 use serde_json::Value;
 
+mod access;
 pub mod allocator;
+mod cluster;
+mod config;
 mod dispatch;
+mod jobs;
 pub mod meta;
 pub mod names;
+mod network;
+mod plain;
+mod pod;
 pub mod printers;
+mod service;
 pub mod standard;
-mod tree;
+pub(crate) mod tree;
+mod workloads;
 
 pub use dispatch::strategy;
+pub use pod::qos_class;
 
 /// Context of a write.
 pub struct Context<'a> {
