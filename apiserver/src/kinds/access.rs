@@ -91,7 +91,11 @@ impl Strategy for Binding {
     fn validate_update(&self, c: &Context<'_>, object: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = self.validate(c, object);
         if object["roleRef"] != old["roleRef"] {
-            errors.push(FieldError::invalid("roleRef", &object["roleRef"], "cannot change roleRef"));
+            errors.push(FieldError::invalid(
+                "roleRef",
+                &object["roleRef"],
+                "cannot change roleRef",
+            ));
         }
         errors
     }
@@ -113,7 +117,11 @@ fn subject(s: &Value, namespaced: bool, path: &str, errors: &mut Vec<FieldError>
     match text(&s["kind"]) {
         "ServiceAccount" => {
             if !group.is_empty() {
-                errors.push(FieldError::not_supported(format!("{path}.apiGroup"), &s["apiGroup"], &[""]));
+                errors.push(FieldError::not_supported(
+                    format!("{path}.apiGroup"),
+                    &s["apiGroup"],
+                    &[""],
+                ));
             }
             if !namespaced && text(&s["namespace"]).is_empty() {
                 errors.push(FieldError::required(format!("{path}.namespace"), ""));
@@ -121,7 +129,11 @@ fn subject(s: &Value, namespaced: bool, path: &str, errors: &mut Vec<FieldError>
         }
         "User" | "Group" => {
             if group != GROUP {
-                errors.push(FieldError::not_supported(format!("{path}.apiGroup"), &group.into(), &[GROUP]));
+                errors.push(FieldError::not_supported(
+                    format!("{path}.apiGroup"),
+                    &group.into(),
+                    &[GROUP],
+                ));
             }
         }
         _ => errors.push(FieldError::not_supported(

@@ -154,7 +154,10 @@ const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce
 fn access_modes(spec: &Value, errors: &mut Vec<FieldError>) {
     let modes = items(&spec["accessModes"]);
     if modes.is_empty() {
-        errors.push(FieldError::required("spec.accessModes", "at least 1 access mode is required"));
+        errors.push(FieldError::required(
+            "spec.accessModes",
+            "at least 1 access mode is required",
+        ));
     }
     for m in modes {
         if !ACCESS_MODES.contains(&text(m)) {
@@ -215,9 +218,14 @@ impl Strategy for PersistentVolume {
     fn prepare_for_create(&self, _c: &Context<'_>, object: &mut Value) {
         tree::remove(object, "metadata", "generation");
         let now = jiff::Timestamp::now().as_second();
-        let now = jiff::Timestamp::from_second(now).map(|t| t.to_string()).unwrap_or_default();
+        let now = jiff::Timestamp::from_second(now)
+            .map(|t| t.to_string())
+            .unwrap_or_default();
         if let Some(o) = object.as_object_mut() {
-            o.insert("status".into(), json!({"phase": "Pending", "lastPhaseTransitionTime": now}));
+            o.insert(
+                "status".into(),
+                json!({"phase": "Pending", "lastPhaseTransitionTime": now}),
+            );
         }
     }
 

@@ -47,7 +47,9 @@ pub fn strategy(resource: &Resource) -> &'static dyn Strategy {
         },
         ("storage.k8s.io", "csidrivers" | "csistoragecapacities" | "volumeattachments" | "csinodes") => &CONDITIONAL,
         ("admissionregistration.k8s.io", _) => &CONDITIONAL,
-        ("networking.k8s.io", "ipaddresses") => &plain::Named { rule: Rule::PathSegment },
+        ("networking.k8s.io", "ipaddresses") => &plain::Named {
+            rule: Rule::PathSegment,
+        },
         ("apiextensions.k8s.io" | "apiregistration.k8s.io", _) => &plain::Named {
             rule: Rule::DnsSubdomain,
         },

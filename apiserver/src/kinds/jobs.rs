@@ -160,7 +160,11 @@ impl Strategy for Job {
             }
         }
         if !tree::same(&t, &before["template"]) {
-            e.push(FieldError::invalid("spec.template", &new["template"], "field is immutable"));
+            e.push(FieldError::invalid(
+                "spec.template",
+                &new["template"],
+                "field is immutable",
+            ));
         }
         for key in [
             "completionMode",
@@ -273,7 +277,11 @@ impl Strategy for CronJob {
         }
         if !items(&job["selector"]["matchExpressions"]).is_empty() || !tree::is_empty(&job["selector"]) {
             let why = "`selector` will be auto-generated";
-            e.push(FieldError::invalid("spec.jobTemplate.spec.selector", &job["selector"], why));
+            e.push(FieldError::invalid(
+                "spec.jobTemplate.spec.selector",
+                &job["selector"],
+                why,
+            ));
         }
         job_spec(job, "spec.jobTemplate.spec", e);
         errors

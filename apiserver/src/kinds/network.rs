@@ -16,7 +16,12 @@ fn port(p: &Value, path: &str, named: bool, errors: &mut Vec<FieldError>) {
     for m in names::port_number(number) {
         errors.push(FieldError::invalid(format!("{path}.port"), &number.into(), &m));
     }
-    super::pod::one_of(&p["protocol"], &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], errors);
+    super::pod::one_of(
+        &p["protocol"],
+        &format!("{path}.protocol"),
+        &["SCTP", "TCP", "UDP"],
+        errors,
+    );
 }
 
 /// An address to which traffic may be sent.
@@ -69,7 +74,12 @@ impl Strategy for EndpointSlice {
     fn validate(&self, _c: &Context<'_>, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let kind = text(&object["addressType"]);
-        super::pod::one_of(&object["addressType"], "addressType", &["FQDN", "IPv4", "IPv6"], &mut errors);
+        super::pod::one_of(
+            &object["addressType"],
+            "addressType",
+            &["FQDN", "IPv4", "IPv6"],
+            &mut errors,
+        );
         for (i, e) in items(&object["endpoints"]).iter().enumerate() {
             let addresses = items(&e["addresses"]);
             if addresses.is_empty() {
@@ -127,7 +137,10 @@ impl Strategy for Ingress {
 fn ingress_path(p: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let (at, value) = (format!("{path}.path"), text(&p["path"]));
     match text(&p["pathType"]) {
-        "" => errors.push(FieldError::required(format!("{path}.pathType"), "pathType must be specified")),
+        "" => errors.push(FieldError::required(
+            format!("{path}.pathType"),
+            "pathType must be specified",
+        )),
         "Exact" | "Prefix" if !value.starts_with('/') => {
             errors.push(FieldError::invalid(at, &value.into(), "must be an absolute path"));
         }

@@ -68,9 +68,7 @@ impl Strategy for Event {
             "source" => component.to_owned(),
             "reportingComponent" => reporter.to_owned(),
             _ => match path.strip_prefix("involvedObject.") {
-                Some(rest) if object["involvedObject"].is_null() => {
-                    standard::scalar_at(&object["regarding"], rest)
-                }
+                Some(rest) if object["involvedObject"].is_null() => standard::scalar_at(&object["regarding"], rest),
                 _ => standard::scalar_at(object, path),
             },
         }
@@ -180,7 +178,11 @@ impl Strategy for HorizontalPodAutoscaler {
             errors.push(FieldError::invalid("spec.minReplicas", &min.into(), why));
         }
         if max < 1 {
-            errors.push(FieldError::invalid("spec.maxReplicas", &max.into(), "must be greater than 0"));
+            errors.push(FieldError::invalid(
+                "spec.maxReplicas",
+                &max.into(),
+                "must be greater than 0",
+            ));
         } else if max < min {
             let why = "must be greater than or equal to `minReplicas`";
             errors.push(FieldError::invalid("spec.maxReplicas", &max.into(), why));

@@ -21,7 +21,10 @@ fn externally_accessible(s: &Value) -> bool {
 
 /// Makes `clusterIP` and `clusterIPs` agree where one of them was given or changed (KEP-563).
 fn normalize_cluster_ips(s: &mut Value, old: Option<&Value>) {
-    let (ip, ips) = (text(&s["spec"]["clusterIP"]).to_owned(), s["spec"]["clusterIPs"].clone());
+    let (ip, ips) = (
+        text(&s["spec"]["clusterIP"]).to_owned(),
+        s["spec"]["clusterIPs"].clone(),
+    );
     let Some(old) = old else {
         if ip.is_empty() && !items(&ips).is_empty() {
             tree::set(s, "spec", "clusterIP", ips[0].clone());
@@ -108,7 +111,11 @@ fn drop_dependent(s: &mut Value, old: &Value) {
     }
     let balanced = |v: &Value| kind(v) == "LoadBalancer";
     if balanced(old) && !balanced(s) {
-        for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"] {
+        for key in [
+            "allocateLoadBalancerNodePorts",
+            "loadBalancerClass",
+            "healthCheckNodePort",
+        ] {
             if unchanged(s, key) {
                 tree::remove(s, "spec", key);
             }
@@ -157,7 +164,10 @@ impl Strategy for Service {
             )),
             "ExternalName" => {
                 if !items(&spec["clusterIPs"]).is_empty() {
-                    e.push(FieldError::forbidden("spec.clusterIPs", "may not be set for ExternalName services"));
+                    e.push(FieldError::forbidden(
+                        "spec.clusterIPs",
+                        "may not be set for ExternalName services",
+                    ));
                 }
                 for key in ["ipFamilies", "ipFamilyPolicy"] {
                     if !tree::is_empty(&spec[key]) {
@@ -178,7 +188,12 @@ impl Strategy for Service {
         ports(object, headless, e);
         meta::labels(&spec["selector"], "spec.selector", e);
         if text(&spec["sessionAffinity"]) != "None" || external_name {
-            super::pod::one_of(&spec["sessionAffinity"], "spec.sessionAffinity", &["ClientIP", "None"], e);
+            super::pod::one_of(
+                &spec["sessionAffinity"],
+                "spec.sessionAffinity",
+                &["ClientIP", "None"],
+                e,
+            );
         }
         let timeout = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
         if timeout.as_i64().is_some_and(|n| !(1..=86400).contains(&n)) {
@@ -205,11 +220,19 @@ impl Strategy for Service {
             let (new, before) = (&object["spec"]["clusterIPs"], &old["spec"]["clusterIPs"]);
             let first = &before[0];
             if !first.is_null() && new[0] != *first {
-                errors.push(FieldError::invalid("spec.clusterIPs[0]", new, "may not change once set"));
+                errors.push(FieldError::invalid(
+                    "spec.clusterIPs[0]",
+                    new,
+                    "may not change once set",
+                ));
             }
             let (new, before) = (&object["spec"]["ipFamilies"], &old["spec"]["ipFamilies"]);
             if !before[0].is_null() && new[0] != before[0] {
-                errors.push(FieldError::invalid("spec.ipFamilies[0]", new, "may not change once set"));
+                errors.push(FieldError::invalid(
+                    "spec.ipFamilies[0]",
+                    new,
+                    "may not change once set",
+                ));
             }
         }
         if kind(object) == "LoadBalancer" && kind(old) == "LoadBalancer" {
@@ -266,7 +289,11 @@ fn ports(s: &Value, headless: bool, errors: &mut Vec<FieldError>) {
         if text(&p["protocol"]).is_empty() {
             errors.push(FieldError::required(protocol, ""));
         } else if !matches!(text(&p["protocol"]), "TCP" | "UDP" | "SCTP") {
-            errors.push(FieldError::not_supported(protocol, &p["protocol"], &["SCTP", "TCP", "UDP"]));
+            errors.push(FieldError::not_supported(
+                protocol,
+                &p["protocol"],
+                &["SCTP", "TCP", "UDP"],
+            ));
         }
         super::pod::port(&p["targetPort"], &format!("{path}.targetPort"), errors);
         let app = text(&p["appProtocol"]);

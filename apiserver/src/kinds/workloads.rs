@@ -25,7 +25,10 @@ pub(super) fn template(t: &Value, field: &str, errors: &mut Vec<FieldError>) {
     errors.extend(pod_spec::validate(&t["spec"], &format!("{field}.spec")));
     if !items(&t["spec"]["ephemeralContainers"]).is_empty() {
         let at = format!("{field}.spec.ephemeralContainers");
-        errors.push(FieldError::forbidden(at, "ephemeral containers not allowed in pod template"));
+        errors.push(FieldError::forbidden(
+            at,
+            "ephemeral containers not allowed in pod template",
+        ));
     }
 }
 
@@ -133,10 +136,18 @@ fn rolling_update(r: &Value, field: &str, errors: &mut Vec<FieldError>) {
     let surge = int_or_percent(&r["maxSurge"], &format!("{field}.maxSurge"), errors);
     let zero = |x: &Option<IntOrPercent>| x.as_ref().is_none_or(|x| x.value == 0);
     if zero(&unavailable) && zero(&surge) {
-        errors.push(FieldError::invalid(&at, &r["maxUnavailable"], "may not be 0 when `maxSurge` is 0"));
+        errors.push(FieldError::invalid(
+            &at,
+            &r["maxUnavailable"],
+            "may not be 0 when `maxSurge` is 0",
+        ));
     }
     if unavailable.is_some_and(|u| u.percent && u.value > 100) {
-        errors.push(FieldError::invalid(&at, &r["maxUnavailable"], "must not be greater than 100%"));
+        errors.push(FieldError::invalid(
+            &at,
+            &r["maxUnavailable"],
+            "must not be greater than 100%",
+        ));
     }
 }
 
@@ -171,7 +182,11 @@ impl Strategy for Deployment {
             )),
             "Recreate" => {}
             "RollingUpdate" => rolling_update(&s["rollingUpdate"], "spec.strategy.rollingUpdate", e),
-            _ => e.push(FieldError::not_supported("spec.strategy", s, &["Recreate", "RollingUpdate"])),
+            _ => e.push(FieldError::not_supported(
+                "spec.strategy",
+                s,
+                &["Recreate", "RollingUpdate"],
+            )),
         }
         non_negative(
             spec,
@@ -183,7 +198,11 @@ impl Strategy for Deployment {
             && deadline <= spec["minReadySeconds"].as_i64().unwrap_or(0)
         {
             let why = "must be greater than minReadySeconds";
-            e.push(FieldError::invalid("spec.progressDeadlineSeconds", &deadline.into(), why));
+            e.push(FieldError::invalid(
+                "spec.progressDeadlineSeconds",
+                &deadline.into(),
+                why,
+            ));
         }
         errors
     }
@@ -207,7 +226,12 @@ impl Strategy for Deployment {
 }
 
 fn selector_is_immutable(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    immutable("spec.selector", &object["spec"]["selector"], &old["spec"]["selector"], errors);
+    immutable(
+        "spec.selector",
+        &object["spec"]["selector"],
+        &old["spec"]["selector"],
+        errors,
+    );
 }
 
 fn replica_counts(status: &Value, errors: &mut Vec<FieldError>) {
@@ -227,7 +251,12 @@ fn replica_counts(status: &Value, errors: &mut Vec<FieldError>) {
         errors,
     );
     let total = status["replicas"].as_i64().unwrap_or(0);
-    for key in ["updatedReplicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas"] {
+    for key in [
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "fullyLabeledReplicas",
+    ] {
         if status[key].as_i64().unwrap_or(0) > total {
             let why = "cannot be greater than status.replicas";
             errors.push(FieldError::invalid(format!("status.{key}"), &status[key], why));
@@ -236,7 +265,11 @@ fn replica_counts(status: &Value, errors: &mut Vec<FieldError>) {
     let ready = status["readyReplicas"].as_i64().unwrap_or(0);
     if status["availableReplicas"].as_i64().unwrap_or(0) > ready {
         let why = "cannot be greater than readyReplicas";
-        errors.push(FieldError::invalid("status.availableReplicas", &status["availableReplicas"], why));
+        errors.push(FieldError::invalid(
+            "status.availableReplicas",
+            &status["availableReplicas"],
+            why,
+        ));
     }
 }
 
@@ -312,7 +345,12 @@ impl Strategy for StatefulSet {
         }
         non_negative(spec, "spec", &["replicas", "minReadySeconds"], e);
         non_negative(&spec["ordinals"], "spec.ordinals", &["start"], e);
-        non_negative(&update["rollingUpdate"], "spec.updateStrategy.rollingUpdate", &["partition"], e);
+        non_negative(
+            &update["rollingUpdate"],
+            "spec.updateStrategy.rollingUpdate",
+            &["partition"],
+            e,
+        );
         let service = text(&spec["serviceName"]);
         if !service.is_empty() {
             invalid_each("spec.serviceName", service, names::dns_label(service), e);

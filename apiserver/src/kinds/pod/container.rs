@@ -75,7 +75,15 @@ pub fn ephemeral(spec: &Value, field: &str, volume_names: &HashSet<&str>, errors
         if !target.is_empty() && !targets.contains(target) {
             errors.push(not_found(format!("{path}.targetContainerName"), target));
         }
-        for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy"] {
+        for key in [
+            "ports",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+            "resources",
+            "resizePolicy",
+        ] {
             if !tree::is_empty(&c[key]) {
                 let why = "cannot be set for an Ephemeral Container";
                 errors.push(FieldError::forbidden(format!("{path}.{key}"), why));
@@ -153,7 +161,12 @@ fn ports(v: &Value, field: &str, errors: &mut Vec<FieldError>) {
             0 => {}
             n => number(n, format!("{path}.hostPort"), errors),
         }
-        one_of(&p["protocol"], format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], errors);
+        one_of(
+            &p["protocol"],
+            format!("{path}.protocol"),
+            &["SCTP", "TCP", "UDP"],
+            errors,
+        );
     }
 }
 
@@ -170,7 +183,10 @@ fn host_ports(containers: &[Value], field: &str, errors: &mut Vec<FieldError>) {
             let n = p["hostPort"].as_i64().unwrap_or(0);
             if n != 0 && !seen.insert((n, text(&p["hostIP"]), text(&p["protocol"]))) {
                 let shown = format!("{}/{}/{n}", text(&p["protocol"]), text(&p["hostIP"]));
-                errors.push(FieldError::duplicate(format!("{field}[{i}].ports[{j}].hostPort"), &shown.into()));
+                errors.push(FieldError::duplicate(
+                    format!("{field}[{i}].ports[{j}].hostPort"),
+                    &shown.into(),
+                ));
             }
         }
     }
@@ -203,7 +219,13 @@ fn env(v: &Value, field: &str, errors: &mut Vec<FieldError>) {
             continue;
         }
         let path = format!("{path}.valueFrom");
-        let sources = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+        let sources = [
+            "fieldRef",
+            "resourceFieldRef",
+            "configMapKeyRef",
+            "secretKeyRef",
+            "fileKeyRef",
+        ];
         let count = sources.iter().filter(|s| from[**s].is_object()).count();
         if count == 0 {
             let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
@@ -226,7 +248,12 @@ fn env(v: &Value, field: &str, errors: &mut Vec<FieldError>) {
             if key_name.is_empty() {
                 errors.push(FieldError::required(format!("{path}.{key}.key"), ""));
             } else {
-                invalid_each(&format!("{path}.{key}.key"), key_name, names::config_key(key_name), errors);
+                invalid_each(
+                    &format!("{path}.{key}.key"),
+                    key_name,
+                    names::config_key(key_name),
+                    errors,
+                );
             }
         }
         if from["fieldRef"].is_object() {
@@ -250,7 +277,11 @@ fn field_ref(r: &Value, path: &str, errors: &mut Vec<FieldError>) {
         .is_some_and(|(p, _)| matches!(p, "metadata.labels" | "metadata.annotations"));
     let known = FIELD_PATHS.contains(&wanted) && wanted != "metadata.labels";
     if !subscripted && !known {
-        let mut supported: Vec<&str> = FIELD_PATHS.iter().filter(|p| **p != "metadata.labels").copied().collect();
+        let mut supported: Vec<&str> = FIELD_PATHS
+            .iter()
+            .filter(|p| **p != "metadata.labels")
+            .copied()
+            .collect();
         supported.sort_unstable();
         let at = format!("{path}.fieldPath");
         errors.push(FieldError::not_supported(at, &r["fieldPath"], &supported));
@@ -307,7 +338,11 @@ pub fn resources(v: &Value, field: &str, errors: &mut Vec<FieldError>) {
                     "must be greater than or equal to 0",
                 )),
                 Ok(n) if is_integer_resource(name) && n.nanos % 1_000_000_000 != 0 => {
-                    errors.push(FieldError::invalid(format!("{path}[{name}]"), &shown(q).into(), "must be an integer"));
+                    errors.push(FieldError::invalid(
+                        format!("{path}[{name}]"),
+                        &shown(q).into(),
+                        "must be an integer",
+                    ));
                 }
                 Ok(_) => {}
                 Err(e) => errors.push(FieldError::invalid(format!("{path}[{name}]"), &shown(q).into(), &e)),
@@ -330,7 +365,10 @@ pub fn resources(v: &Value, field: &str, errors: &mut Vec<FieldError>) {
             }
             _ if extended && limit.is_null() => {
                 let at = format!("{field}.limits");
-                errors.push(FieldError::required(at, "Limit must be set for non overcommitable resources"));
+                errors.push(FieldError::required(
+                    at,
+                    "Limit must be set for non overcommitable resources",
+                ));
             }
             _ => {}
         }

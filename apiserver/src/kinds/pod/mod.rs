@@ -146,7 +146,8 @@ impl Strategy for Pod {
 }
 
 fn keep_observed_generations(object: &mut Value, old: &Value) {
-    if object["status"]["observedGeneration"].as_i64().unwrap_or(0) == 0 && !old["status"]["observedGeneration"].is_null()
+    if object["status"]["observedGeneration"].as_i64().unwrap_or(0) == 0
+        && !old["status"]["observedGeneration"].is_null()
     {
         tree::keep_in(object, old, "status", "observedGeneration");
     }

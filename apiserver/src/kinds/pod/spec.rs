@@ -49,7 +49,10 @@ pub fn validate(spec: &Value, field: &str) -> Vec<FieldError> {
     tolerations(&spec["tolerations"], &at("tolerations"), e);
     for (i, s) in items(&spec["imagePullSecrets"]).iter().enumerate() {
         if text(&s["name"]).is_empty() && s.as_object().is_some_and(|o| o.len() > 1) {
-            e.push(FieldError::required(format!("{}[{i}].name", at("imagePullSecrets")), ""));
+            e.push(FieldError::required(
+                format!("{}[{i}].name", at("imagePullSecrets")),
+                "",
+            ));
         }
     }
     affinity(&spec["affinity"], &at("affinity"), e);
@@ -99,7 +102,11 @@ pub fn tolerations(v: &Value, field: &str, errors: &mut Vec<FieldError>) {
         }
         if !t["tolerationSeconds"].is_null() && text(&t["effect"]) != "NoExecute" {
             let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.push(FieldError::invalid(format!("{path}.effect"), &text(&t["effect"]).into(), why));
+            errors.push(FieldError::invalid(
+                format!("{path}.effect"),
+                &text(&t["effect"]).into(),
+                why,
+            ));
         }
         match operator {
             "" | "Equal" => {

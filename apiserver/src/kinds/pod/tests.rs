@@ -55,8 +55,7 @@ fn upstream_wording() {
     );
 
     let mut p = pod();
-    p["spec"]["containers"][0]["resources"] =
-        json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}});
+    p["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}});
     p["spec"]["restartPolicy"] = "Sometimes".into();
     p["spec"]["containers"][0]["livenessProbe"] = json!({"periodSeconds": 1, "successThreshold": 2});
     assert_eq!(

@@ -12,7 +12,10 @@ pub fn main(mut errors: Vec<FieldError>, object: &Value, old: &Value) -> Vec<Fie
     for list in ["containers", "initContainers"] {
         if items(&new[list]).len() != items(&before[list]).len() {
             let at = format!("spec.{list}");
-            e.push(FieldError::forbidden(at, "pod updates may not add or remove containers"));
+            e.push(FieldError::forbidden(
+                at,
+                "pod updates may not add or remove containers",
+            ));
             return errors;
         }
         for (i, c) in items(&new[list]).iter().enumerate() {
@@ -28,7 +31,11 @@ pub fn main(mut errors: Vec<FieldError>, object: &Value, old: &Value) -> Vec<Fie
     let (deadline, previous) = (&new["activeDeadlineSeconds"], &before["activeDeadlineSeconds"]);
     match (deadline.as_i64(), previous.as_i64()) {
         (Some(n), Some(o)) if n > o => {
-            e.push(FieldError::invalid(at, deadline, "must be less than or equal to previous value"));
+            e.push(FieldError::invalid(
+                at,
+                deadline,
+                "must be less than or equal to previous value",
+            ));
             return errors;
         }
         (None, Some(_)) => {
@@ -124,7 +131,14 @@ pub fn status(object: &Value, old: &Value) -> Vec<FieldError> {
     let policy = text(&old["spec"]["restartPolicy"]);
     for (i, before) in items(&old["status"]["containerStatuses"]).iter().enumerate() {
         let done = &before["state"]["terminated"];
-        if !done.is_object() || restarts(old, text(&before["name"]), policy, done["exitCode"].as_i64().unwrap_or(0)) {
+        if !done.is_object()
+            || restarts(
+                old,
+                text(&before["name"]),
+                policy,
+                done["exitCode"].as_i64().unwrap_or(0),
+            )
+        {
             continue;
         }
         let now = items(&object["status"]["containerStatuses"])

@@ -191,7 +191,10 @@ fn projected(s: &Value, at: &str, errors: &mut Vec<FieldError>) {
         let path = format!("{at}.sources[{i}]");
         let found: Vec<&str> = kinds.iter().filter(|k| source[**k].is_object()).copied().collect();
         if found.len() > 1 {
-            errors.push(FieldError::forbidden(path.clone(), "may not specify more than 1 volume type"));
+            errors.push(FieldError::forbidden(
+                path.clone(),
+                "may not specify more than 1 volume type",
+            ));
         }
         if found.is_empty() {
             errors.push(FieldError::required(path.clone(), "must specify a volume type"));
@@ -212,7 +215,11 @@ fn projected(s: &Value, at: &str, errors: &mut Vec<FieldError>) {
             let seconds = token["expirationSeconds"].as_i64().unwrap_or(3600);
             if seconds < 600 {
                 let why = "may not specify a duration less than 10 minutes";
-                errors.push(FieldError::invalid(format!("{path}.expirationSeconds"), &seconds.into(), why));
+                errors.push(FieldError::invalid(
+                    format!("{path}.expirationSeconds"),
+                    &seconds.into(),
+                    why,
+                ));
             }
             if text(&token["path"]).is_empty() {
                 errors.push(FieldError::required(format!("{path}.path"), ""));
@@ -245,13 +252,21 @@ pub fn mounts(container: &Value, field: &str, volumes: &HashSet<&str>, errors: &
             errors.push(FieldError::required(format!("{path}.mountPath"), ""));
         }
         if !seen.insert(at) {
-            errors.push(FieldError::invalid(format!("{path}.mountPath"), &m["mountPath"], "must be unique"));
+            errors.push(FieldError::invalid(
+                format!("{path}.mountPath"),
+                &m["mountPath"],
+                "must be unique",
+            ));
         }
         descending(text(&m["subPath"]), &format!("{field}.subPath"), errors);
         if !text(&m["subPathExpr"]).is_empty() {
             if !text(&m["subPath"]).is_empty() {
                 let why = "subPathExpr and subPath are mutually exclusive";
-                errors.push(FieldError::invalid(format!("{path}.subPathExpr"), &m["subPathExpr"], why));
+                errors.push(FieldError::invalid(
+                    format!("{path}.subPathExpr"),
+                    &m["subPathExpr"],
+                    why,
+                ));
             }
             descending(text(&m["subPathExpr"]), &format!("{field}.subPathExpr"), errors);
         }
