@@ -13,6 +13,8 @@
 
 mod common;
 mod deployment;
+mod endpoints;
+mod endpointslice;
 mod manager;
 mod options;
 mod replicaset;

@@ -20,7 +20,7 @@ macro_rules! controllers {
         const CONTROLLERS: &[(&str, Start)] = &[$((crate::$module::NAME, |c| Box::pin(crate::$module::run(c)))),*];
     };
 }
-controllers!(deployment, replicaset);
+controllers!(deployment, replicaset, endpointslice, endpoints);
 
 pub async fn run(
     options: Options,

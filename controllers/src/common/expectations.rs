@@ -29,6 +29,9 @@ impl Expectations {
     pub fn expect_deletions(&self, owner: &str, keys: impl IntoIterator<Item = String>) {
         self.set(owner, 0, keys.into_iter().collect());
     }
+    pub fn expect(&self, owner: &str, creations: usize, deletions: impl IntoIterator<Item = String>) {
+        self.set(owner, creations as i64, deletions.into_iter().collect());
+    }
     fn set(&self, owner: &str, creations: i64, deletions: HashSet<String>) {
         self.by_owner.lock().insert(
             owner.to_owned(),

@@ -6,6 +6,7 @@ pub mod patch;
 pub mod pod_control;
 pub mod pods;
 pub mod ranking;
+pub mod service_pods;
 pub mod time;
 
 use crate::Options;
