@@ -5,8 +5,16 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub mod cacher;
+pub mod compactor;
 pub mod embedded;
 pub mod etcd;
+mod etcd3;
+pub mod keys;
+mod leases;
+#[cfg(test)]
+pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod memory;
 
 pub type Revision = u64;
 
@@ -42,7 +50,10 @@ pub enum WatchItem {
     Progress(Revision),
 }
 
-#[derive(Debug, thiserror::Error)]
+/// What [`Storage::watch`] yields: batches that never split a revision.
+pub type WatchReceiver = mpsc::Receiver<Result<Vec<WatchItem>, Error>>;
+
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("required revision has been compacted")]
     Compacted,
@@ -81,10 +92,24 @@ pub trait Storage: Send + Sync + 'static {
         &self,
         prefix: &[u8],
         from: Revision,
-    ) -> Result<mpsc::Receiver<Result<Vec<WatchItem>, Error>>, Error>;
-    /// Asks every open watch for a `Progress` (consistent reads from the cache).
-    async fn request_progress(&self) -> Result<(), Error>;
+    ) -> Result<WatchReceiver, Error>;
+    /// Asks the open watches on exactly `prefix` for a `Progress` (consistent reads from the cache).
+    async fn request_progress(&self, prefix: &[u8]) -> Result<(), Error>;
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
-    /// A put outside the guard for the compactor's own key, as upstream's `compact_rev_key` txn.
+    /// The store's revision now, linearizable.
     async fn current_revision(&self) -> Result<Revision, Error>;
+    /// Writes `value` if the key was written exactly `version` times since it was created (0: absent), else
+    /// reads it: the compactor's election (upstream: etcd3/compact.go).
+    async fn put_version(&self, key: &[u8], version: u64, value: Bytes) -> Result<VersionTxn, Error>;
+}
+
+/// Outcome of [`Storage::put_version`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionTxn {
+    pub done: bool,
+    /// The key's version and value after the transaction.
+    pub version: u64,
+    pub value: Bytes,
+    /// The store's revision after the transaction.
+    pub revision: Revision,
 }
