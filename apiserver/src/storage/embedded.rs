@@ -26,6 +26,8 @@ impl Calls for Kv {
         Kv::lease_grant(self, r).await
     }
     async fn watch(&self, requests: mpsc::Receiver<pb::WatchRequest>) -> Result<WatchStream, tonic::Status> {
-        Ok(Box::pin(tokio_stream::wrappers::ReceiverStream::new(Kv::watch(self, requests))))
+        Ok(Box::pin(tokio_stream::wrappers::ReceiverStream::new(Kv::watch(
+            self, requests,
+        ))))
     }
 }

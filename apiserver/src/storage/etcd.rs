@@ -31,7 +31,9 @@ pub type Etcd = Etcd3<Grpc>;
 
 /// Connects lazily: an etcd that is down is an error of the first call, not of this one.
 pub fn connect(options: &Options) -> Result<Etcd, Error> {
-    Ok(Etcd3::new(Grpc { channel: channel(options)? }))
+    Ok(Etcd3::new(Grpc {
+        channel: channel(options)?,
+    }))
 }
 
 fn channel(options: &Options) -> Result<Channel, Error> {
@@ -40,13 +42,15 @@ fn channel(options: &Options) -> Result<Channel, Error> {
     if let Some(path) = first.strip_prefix("unix://") {
         let path = std::path::PathBuf::from(path);
         let endpoint = tune(Endpoint::from_static("http://localhost"));
-        return Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
-            let path = path.clone();
-            async move {
-                let stream = tokio::net::UnixStream::connect(path).await?;
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-            }
-        })));
+        return Ok(
+            endpoint.connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
+                let path = path.clone();
+                async move {
+                    let stream = tokio::net::UnixStream::connect(path).await?;
+                    Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+                }
+            })),
+        );
     }
     let mut endpoints = Vec::with_capacity(options.endpoints.len());
     for url in &options.endpoints {
@@ -100,12 +104,17 @@ impl Calls for Grpc {
         self.kv().compact(r).await.map(drop)
     }
     async fn lease_grant(&self, r: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
-        Ok(LeaseClient::new(self.channel.clone()).lease_grant(r).await?.into_inner())
+        Ok(LeaseClient::new(self.channel.clone())
+            .lease_grant(r)
+            .await?
+            .into_inner())
     }
     async fn watch(&self, requests: mpsc::Receiver<pb::WatchRequest>) -> Result<WatchStream, Status> {
         let mut request = Request::new(tokio_stream::wrappers::ReceiverStream::new(requests));
         // Without a leader the stream is cancelled, so that a cut-off member never serves a stale watch.
-        request.metadata_mut().insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
+        request
+            .metadata_mut()
+            .insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
         let mut client = WatchClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Box::pin(client.watch(request).await?.into_inner()))
     }

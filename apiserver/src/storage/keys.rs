@@ -42,7 +42,11 @@ pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
 /// Namespace and name from a key under `prefix`.
 pub fn split<'a>(key: &'a [u8], prefix: &str, namespaced: bool) -> Option<(&'a str, &'a str)> {
     let rest = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?;
-    if namespaced { rest.split_once('/') } else { Some(("", rest)) }
+    if namespaced {
+        rest.split_once('/')
+    } else {
+        Some(("", rest))
+    }
 }
 
 #[cfg(test)]
@@ -58,8 +62,14 @@ mod tests {
 
     #[test]
     fn keys_split_into_namespace_and_name() {
-        assert_eq!(split(b"/registry/pods/ns/a", "/registry/pods/", true), Some(("ns", "a")));
-        assert_eq!(split(b"/registry/minions/n", "/registry/minions/", false), Some(("", "n")));
+        assert_eq!(
+            split(b"/registry/pods/ns/a", "/registry/pods/", true),
+            Some(("ns", "a"))
+        );
+        assert_eq!(
+            split(b"/registry/minions/n", "/registry/minions/", false),
+            Some(("", "n"))
+        );
         assert_eq!(split(b"/registry/pods/a", "/registry/pods/", true), None);
     }
 }

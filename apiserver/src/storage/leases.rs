@@ -32,7 +32,12 @@ impl Shared {
     }
 
     pub(crate) fn set(&mut self, id: i64, ttl_seconds: u64, now: Instant) {
-        *self = Shared { id, ttl_seconds, objects: 1, reuse_until: Some(now + reuse(ttl_seconds)) };
+        *self = Shared {
+            id,
+            ttl_seconds,
+            objects: 1,
+            reuse_until: Some(now + reuse(ttl_seconds)),
+        };
     }
 }
 

@@ -6,13 +6,13 @@ use tokio::sync::mpsc;
 
 pub mod cacher;
 pub mod compactor;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod embedded;
 pub mod etcd;
 mod etcd3;
 pub mod keys;
 mod leases;
-#[cfg(test)]
-pub(crate) mod conformance;
 #[cfg(test)]
 pub(crate) mod memory;
 
@@ -88,11 +88,7 @@ pub trait Storage: Send + Sync + 'static {
     async fn put(&self, key: &[u8], value: Bytes, expected: Revision, ttl_seconds: u64) -> Result<Guarded, Error>;
     async fn delete(&self, key: &[u8], expected: Revision) -> Result<Guarded, Error>;
     /// Events after `from` under `prefix`, with previous values; ends with an error item when compacted or cut.
-    async fn watch(
-        &self,
-        prefix: &[u8],
-        from: Revision,
-    ) -> Result<WatchReceiver, Error>;
+    async fn watch(&self, prefix: &[u8], from: Revision) -> Result<WatchReceiver, Error>;
     /// Asks the open watches on exactly `prefix` for a `Progress` (consistent reads from the cache).
     async fn request_progress(&self, prefix: &[u8]) -> Result<(), Error>;
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
