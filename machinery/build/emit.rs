@@ -36,6 +36,7 @@ pub fn table(
             .doc
             .iter()
             .any(|l| l == "+structType=atomic" || l == "+mapType=atomic");
+        let type_meta = has_type_meta(name, message, definition);
         let rows = message
             .fields
             .iter()
@@ -46,7 +47,9 @@ pub fn table(
         }
         put(
             w,
-            format_args!("Type {{ name: {name:?}, doc: {doc:?}, atomic: {atomic}, fields: &[\n"),
+            format_args!(
+                "Type {{ name: {name:?}, doc: {doc:?}, atomic: {atomic}, type_meta: {type_meta}, fields: &[\n"
+            ),
         );
         for row in &rows {
             put(w, format_args!("{}\n", row.text));
@@ -79,6 +82,37 @@ pub fn table(
 fn put(out: &mut String, text: std::fmt::Arguments) {
     // Writing to a String cannot fail.
     let _ = out.write_fmt(text);
+}
+
+/// Whether the Go type embeds `TypeMeta`, that is, whether its JSON has `apiVersion` and `kind` which
+/// protobuf leaves to the envelope.
+fn has_type_meta(name: &str, message: &Message, definition: Option<&Definition>) -> bool {
+    const UNDOCUMENTED: [&str; 7] = [
+        "AdmissionReview",
+        "ConversionReview",
+        "PartialObjectMetadata",
+        "APIGroupDiscovery",
+        "RangeAllocation",
+        "PodStatusResult",
+        "SerializedReference",
+    ];
+    let short = name.rsplit('.').next().unwrap_or_default();
+    match definition {
+        Some(d) => {
+            let has = |wanted: &str| d.properties.iter().any(|(n, _)| n == wanted);
+            has("kind")
+                && has("apiVersion")
+                && !message
+                    .fields
+                    .iter()
+                    .any(|f| f.name == "kind" || f.name == "api_version")
+        }
+        None => {
+            UNDOCUMENTED.contains(&short)
+                || short.ends_with("Options")
+                || (short.ends_with("List") && message.fields.first().is_some_and(|f| f.name != "items"))
+        }
+    }
 }
 
 /// How many of each mark the sources carry, which a test pins.

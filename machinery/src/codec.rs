@@ -21,6 +21,7 @@ mod tests;
 use crate::schema::TypeId;
 use serde_json::Value;
 
+pub(crate) use encode::{go_type, json_type};
 pub use envelope::{Envelope, MAGIC, unwrap_envelope, watch_event_proto, wrap_envelope};
 pub use list::{ListMeta, enveloped_list_proto, list_json_begin, list_json_end, list_json_next, list_proto};
 pub use slim::{SlimMeta, field_at, slim_meta, splice_resource_version};

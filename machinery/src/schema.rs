@@ -103,6 +103,8 @@ pub struct Type {
     pub doc: &'static str,
     /// `+structType=atomic` on the type
     pub atomic: bool,
+    /// Its JSON has `apiVersion` and `kind`, which protobuf leaves to the envelope (Go's `TypeMeta`).
+    pub type_meta: bool,
     pub fields: &'static [Field],
     /// Indices of `fields`, ordered by tag.
     pub(crate) by_tag: &'static [u8],
@@ -171,6 +173,7 @@ pub fn get(id: TypeId) -> &'static Type {
         name: "",
         doc: "",
         atomic: false,
+        type_meta: false,
         fields: &[],
         by_tag: &[],
         by_json: &[],
