@@ -69,6 +69,15 @@ pub fn table(
         w,
         format_args!("pub const JSON_SCHEMA_PROPS: TypeId = TypeId({props});\n"),
     );
+    let pod = definitions.get("io.k8s.api.core.v1.pod").ok_or("no Pod")?;
+    for (constant, property) in [("API_VERSION_DOC", "apiVersion"), ("KIND_DOC", "kind")] {
+        let doc = pod
+            .properties
+            .iter()
+            .find(|(n, _)| n == property)
+            .map_or("", |p| p.1.as_str());
+        put(w, format_args!("pub const {constant}: &str = {doc:?};\n"));
+    }
     put(
         w,
         format_args!(

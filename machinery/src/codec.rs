@@ -13,7 +13,7 @@ mod list;
 mod slim;
 pub(crate) mod text;
 pub(crate) mod time;
-mod wire;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;

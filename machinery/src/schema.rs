@@ -163,7 +163,7 @@ mod table {
     use super::{Field, Kind, ListType, Shape, Type, TypeId};
     include!(concat!(env!("OUT_DIR"), "/table.rs"));
 }
-pub(crate) use table::JSON_SCHEMA_PROPS;
+pub(crate) use table::{API_VERSION_DOC, JSON_SCHEMA_PROPS, KIND_DOC};
 
 pub fn types() -> &'static [Type] {
     &table::TYPES
