@@ -1,9 +1,21 @@
 //! Admission: what may still change or refuse a write after it was authorized.
 use crate::auth::UserInfo;
+use crate::auth::rbac::Rbac;
+use crate::kinds::tree::text;
 use crate::objects::Objects;
-use keelson_machinery::{resources::Resource, status::ApiError};
+use keelson_machinery::{
+    resources::{self, Resource},
+    status::ApiError,
+};
 use serde_json::Value;
 use std::sync::Arc;
+
+mod certificates;
+mod escalation;
+mod namespace;
+mod node;
+mod pod;
+mod service_account;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -45,8 +57,23 @@ pub struct Chain {
 
 impl Chain {
     /// Upstream's default plugins, as far as they are built.
-    pub fn standard(_objects: Arc<dyn Objects>) -> Self {
-        Chain { plugins: Vec::new() }
+    pub fn standard(objects: Arc<dyn Objects>) -> Self {
+        Chain {
+            plugins: vec![
+                Box::new(namespace::Lifecycle::new(objects.clone())),
+                Box::new(node::Restriction::new(objects.clone())),
+                Box::new(node::Taints),
+                Box::new(service_account::ServiceAccount::new(objects.clone())),
+                Box::new(pod::Priority::new(objects)),
+                Box::new(pod::DefaultTolerationSeconds),
+                Box::new(certificates::Requester),
+            ],
+        }
+    }
+    /// Adds the check that nobody grants more than they hold.
+    pub fn with_rbac(mut self, rbac: Rbac) -> Self {
+        self.plugins.push(Box::new(escalation::Escalation::new(rbac)));
+        self
     }
     pub async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
         for p in &self.plugins {
@@ -61,3 +88,34 @@ impl Chain {
         Ok(())
     }
 }
+
+impl Request<'_> {
+    fn is(&self, group: &str, plural: &str, subresource: &str) -> bool {
+        self.resource.group == group && self.resource.plural == plural && self.subresource == subresource
+    }
+
+    /// A refusal in upstream's form: `pods "x" is forbidden: why`.
+    fn forbidden(&self, object: &Value, why: &str) -> ApiError {
+        let m = &object["metadata"];
+        let name = [self.name, text(&m["name"]), text(&m["generateName"])]
+            .into_iter()
+            .find(|n| !n.is_empty())
+            .unwrap_or("Unknown");
+        ApiError::forbidden(self.resource.group, self.resource.plural, name, why)
+    }
+}
+
+/// A stored object of the core group.
+async fn core_object(
+    objects: &Arc<dyn Objects>,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Value>, ApiError> {
+    let resource = resources::by_resource("", "v1", plural)
+        .ok_or_else(|| ApiError::internal(format!("no such resource: {plural}")))?;
+    objects.get(resource, namespace, name).await
+}
+
+#[cfg(test)]
+mod tests;
