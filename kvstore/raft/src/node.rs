@@ -260,6 +260,12 @@ impl<M: StateMachine> Node<M> {
         self.inner.wal.state().first
     }
 
+    /// Takes the way of a group of several: reads ask the core.
+    #[cfg(test)]
+    pub(crate) fn forget_that_reads_are_local(&self) {
+        self.inner.published.reads_are_local.store(false, Ordering::Release);
+    }
+
     /// Changes of leadership; the current value is there at once.
     pub fn watch_leader(&self) -> watch::Receiver<LeaderState> {
         self.inner.published.leader.subscribe()

@@ -47,6 +47,11 @@ impl Kind {
     }
 }
 
+/// Whether a frame may have this type byte.
+pub(crate) fn is_kind(byte: u8) -> bool {
+    Kind::from_u8(byte).is_some()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub len: u32,

@@ -1,13 +1,17 @@
 //! Reads one segment from its start, frame by frame, through a window of bounded size.
 use crate::{
-    Error, PAYLOAD_BYTES_MAX,
+    Error,
     frame::{self, FRAME_ALIGN, FRAME_HEADER_BYTES, Header},
     segment::SegmentFile,
 };
+use rustix::fs::SeekFrom;
 use std::os::unix::fs::FileExt;
 
 /// Bytes read at once; longer frames enlarge the window for as long as they need it.
 const WINDOW_BYTES: usize = 1 << 20;
+
+/// Bytes looked through at once for the start of a frame.
+const STEP_BYTES: usize = 64 << 10;
 
 pub(crate) struct Scanner<'a> {
     segment: &'a SegmentFile,
@@ -75,24 +79,50 @@ impl<'a> Scanner<'a> {
         Ok(Found::Frame(header))
     }
 
+    /// The next offset from `at` on where a frame could start. What was never written is skipped without being read:
+    /// that is most of a fresh segment.
+    fn next_candidate(&mut self, mut at: u64) -> Result<Option<u64>, Error> {
+        const TYPE_AT: usize = 8;
+        loop {
+            match rustix::fs::seek(&self.segment.file, SeekFrom::Data(at)) {
+                Ok(data) => at = data.max(at).next_multiple_of(FRAME_ALIGN as u64),
+                Err(rustix::io::Errno::NXIO) => return Ok(None),
+                // Not every file system knows; then it is read.
+                Err(_) => {}
+            }
+            if at + FRAME_HEADER_BYTES as u64 > self.size {
+                return Ok(None);
+            }
+            let bytes = self.bytes(at, STEP_BYTES)?;
+            let steps = bytes.len().saturating_sub(TYPE_AT);
+            let found = bytes
+                .iter()
+                .skip(TYPE_AT)
+                .step_by(FRAME_ALIGN)
+                .position(|kind| frame::is_kind(*kind));
+            match found {
+                Some(n) => return Ok(Some(at + (n * FRAME_ALIGN) as u64)),
+                None => at += (steps.next_multiple_of(FRAME_ALIGN)).max(FRAME_ALIGN) as u64,
+            }
+        }
+    }
+
     /// Looks for a frame of this segment anywhere from `from` on; returns its offset and its batch's, the one of
     /// the latest batch if there are several.
     pub(crate) fn latest_batch_from(&mut self, from: u64) -> Result<Option<(u64, u32)>, Error> {
         let mut at = from;
         let mut latest: Option<(u64, u32)> = None;
         while at + FRAME_HEADER_BYTES as u64 <= self.size {
-            // Zeros are most of what follows a tail: skip them by the window.
-            let bytes = self.bytes(at, FRAME_HEADER_BYTES)?;
-            if bytes.get(8) == Some(&0) {
-                at += FRAME_ALIGN as u64;
-                continue;
-            }
+            let Some(candidate) = self.next_candidate(at)? else {
+                break;
+            };
+            at = candidate;
             match self.frame_at(at)? {
                 Found::Frame(h) => {
                     if latest.is_none_or(|(_, batch)| h.batch > batch) {
                         latest = Some((at, h.batch));
                     }
-                    at += frame::frame_bytes((h.len as usize).min(PAYLOAD_BYTES_MAX)) as u64;
+                    at += frame::frame_bytes(h.len as usize) as u64;
                 }
                 Found::Nothing(_) => at += FRAME_ALIGN as u64,
             }

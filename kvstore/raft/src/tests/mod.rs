@@ -26,6 +26,8 @@ pub struct Recorder {
     persisted: Persisted,
     pub largest_batch: Mutex<usize>,
     pub flushes: Mutex<usize>,
+    /// Held by a test, it holds up every apply.
+    pub gate: Mutex<()>,
     /// Refuses holes. openraft's suite leaves some.
     strict: bool,
 }
@@ -42,6 +44,7 @@ impl Recorder {
             persisted: persisted.clone(),
             largest_batch: Mutex::new(0),
             flushes: Mutex::new(0),
+            gate: Mutex::new(()),
             strict,
         }
     }
@@ -59,6 +62,7 @@ impl StateMachine for Recorder {
     }
 
     fn apply(&self, entries: &[LogEntry]) -> Result<Vec<usize>, StorageError> {
+        drop(self.gate.lock());
         let mut live = self.live.lock();
         let mut largest = self.largest_batch.lock();
         *largest = (*largest).max(entries.len());
