@@ -170,10 +170,13 @@ fn row(
         None => camel(&field.name),
     };
     let kind = kind(field, ids)?;
-    let is_metadata = json == "metadata" && kind.starts_with("Message");
-    let required = !is_metadata && definition.is_some_and(|d| d.required.contains(&json));
-    let is_items = json == "items" && type_name.ends_with("List");
-    let omit_empty = (!(required || is_items) || fact.omit) && !fact.always;
+    let has_mark = |mark: &str| field.doc.iter().any(|l| l == mark);
+    let listed = definition.is_some_and(|d| d.required.contains(&json));
+    // k8s-openapi marks the metadata of every kind as required, which upstream does not.
+    let always = (listed && json != "metadata") || (json == "items" && type_name.ends_with("List"));
+    let omit_empty = (!always || fact.omit) && !fact.always;
+    // As upstream's openapi-gen decides it.
+    let required = !has_mark("+optional") && (has_mark("+required") || !omit_empty);
     let doc = property
         .map(|p| p.1.clone())
         .filter(|d| !d.is_empty())
@@ -197,7 +200,7 @@ fn row(
     let text = format!(
         "Field {{ json: {json:?}, tag: {tag}, kind: Kind::{kind}, shape: Shape::{shape:?}, required: {required}, \
          omit_empty: {omit_empty}, omit_zero: {omit_zero}, pointer: {pointer}, go_type: {go_type:?}, \
-         list_type: {list_type}, list_map_keys: &{keys:?}, map_atomic: {map_atomic}, patch_merge_key: {merge_key:?}, \
+         list_type: {list_type}, list_map_keys: &{keys:?}, map_atomic: {map_atomic}, map_granular: {map_granular}, patch_merge_key: {merge_key:?}, \
          patch_strategy: &{strategy:?}, default: {default:?}, doc: {doc:?} }},",
         tag = field.tag,
         shape = field.shape,
@@ -205,6 +208,7 @@ fn row(
         pointer = fact.pointer,
         go_type = fact.go_type.unwrap_or_default(),
         map_atomic = one("+mapType=") == Some("atomic") || one("+structType=") == Some("atomic"),
+        map_granular = one("+mapType=") == Some("granular") || one("+structType=") == Some("granular"),
         merge_key = one("+patchMergeKey="),
         default = one("+default=").map(default),
     );
@@ -285,7 +289,13 @@ fn prose(lines: &[String]) -> String {
         if !out.is_empty() && !out.ends_with('\n') {
             out.push(' ');
         }
-        out.push_str(line);
+        // prost marks links for rustdoc.
+        for (i, part) in line.split("<http").enumerate() {
+            match part.split_once('>').filter(|_| i > 0) {
+                Some((link, rest)) => out.extend(["http", link, rest]),
+                None => out.push_str(part),
+            }
+        }
     }
     out.trim_end().to_owned()
 }

@@ -10,7 +10,7 @@ mod schemas;
 pub use paths::{Target, paths};
 
 use crate::resources::{self, Resource};
-use crate::schema::{self, TypeId};
+use crate::schema::TypeId;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -75,6 +75,8 @@ pub struct Field {
     pub list_map_keys: &'static [&'static str],
     /// `+mapType=atomic` or `+structType=atomic` on the field
     pub map_atomic: bool,
+    /// `granular` in the same place, which overrules an atomic type
+    pub map_granular: bool,
     pub patch_merge_key: Option<&'static str>,
     /// e.g. `["merge", "retainKeys"]`
     pub patch_strategy: &'static [&'static str],

@@ -2,7 +2,7 @@
 //! (upstream: apiserver/pkg/endpoints/installer.go).
 use super::Dialect;
 use crate::resources::{self, Resource};
-use crate::schema::{self, TypeId};
+use crate::schema::{self, Kind, TypeId};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -195,12 +195,15 @@ impl<'a> Writer<'_, 'a> {
             let mut operation = self.plain(
                 "delete",
                 "deletecollection",
-                "deleteCollection",
+                "delete",
                 Some(&options),
                 &status,
                 &["200"],
             );
             operation.parameters = list_parameters(d);
+            operation
+                .parameters
+                .retain(|p| p["name"] != "watch" && p["name"] != "allowWatchBookmarks");
             operation.parameters.extend(delete_parameters(d));
             out.insert("delete".into(), self.operation(&operation, Scope::Own));
         }
@@ -313,7 +316,21 @@ impl<'a> Writer<'_, 'a> {
             }
             out.insert(method.to_owned(), operation);
         }
-        self.item(out, true)
+        let mut item = self.item(out, true);
+        // The options kind of a connection is its query.
+        let options = resources::type_of(sub.kind.0, sub.kind.1, sub.kind.2);
+        let fields = options.map(|id| schema::get(id).fields).unwrap_or_default();
+        if let Some(shared) = item["parameters"].as_array_mut() {
+            shared.extend(fields.iter().map(|f| {
+                let kind = match f.kind {
+                    Kind::Bool => "boolean",
+                    Kind::Int32 | Kind::Int64 => "integer",
+                    _ => "string",
+                };
+                query(self.dialect, f.json, kind)
+            }));
+        }
+        item
     }
 
     fn version_id(&self) -> String {
@@ -351,6 +368,14 @@ impl<'a> Writer<'_, 'a> {
         format!("{lower}_{}", self.target.version)
     }
 
+    fn operation_id(&self, o: &Operation, scope: Scope) -> String {
+        let (version, scope, kind) = (self.version_id(), self.scope_id(scope), self.target.kind);
+        match o.action {
+            "deletecollection" => format!("delete{version}Collection{scope}{kind}"),
+            _ => format!("{}{version}{scope}{kind}{}", o.verb, o.name_suffix),
+        }
+    }
+
     fn operation(&mut self, o: &Operation, scope: Scope) -> Value {
         for name in o.body.iter().copied().chain([o.response]) {
             if let Some(id) = schema::by_name(name) {
@@ -386,10 +411,7 @@ impl<'a> Writer<'_, 'a> {
         responses.insert("401".into(), json!({"description": "Unauthorized"}));
         let mut out = json!({
             "description": describe(o, self.target.kind),
-            "operationId": format!(
-                "{}{}{}{}{}",
-                o.verb, self.version_id(), self.scope_id(scope), self.target.kind, o.name_suffix
-            ),
+            "operationId": self.operation_id(o, scope),
             "tags": [self.tag()],
             "responses": responses,
             "x-kubernetes-action": o.action,

@@ -186,6 +186,9 @@ fn property(field: &Field, dialect: Dialect) -> Value {
     if field.map_atomic {
         out.insert("x-kubernetes-map-type".into(), "atomic".into());
     }
+    if field.map_granular {
+        out.insert("x-kubernetes-map-type".into(), "granular".into());
+    }
     if let Some(key) = field.patch_merge_key {
         out.insert("x-kubernetes-patch-merge-key".into(), key.into());
     }
@@ -207,6 +210,10 @@ fn element(field: &Field, dialect: Dialect, zero: bool) -> Map<String, Value> {
         Kind::Int32 => (json!({"type": "integer", "format": "int32"}), json!(0)),
         Kind::Int64 => (json!({"type": "integer", "format": "int64"}), json!(0)),
         Kind::Double => (json!({"type": "number", "format": "double"}), json!(0)),
+        Kind::Strings if dialect == Dialect::V3 => (
+            json!({"type": "array", "items": {"type": "string", "default": ""}}),
+            Value::Null,
+        ),
         Kind::Strings => (json!({"type": "array", "items": {"type": "string"}}), Value::Null),
         Kind::Message(_) => (dialect.reference(target(field.kind).unwrap_or_default()), json!({})),
         other => (dialect.reference(target(other).unwrap_or_default()), Value::Null),
