@@ -1,7 +1,7 @@
 //! What the replicated log applies to.
 use bytes::Bytes;
 
-/// Where a state machine stands. `membership` is the log's own blob: stored beside the data, not read here.
+/// Where a state machine stands. Indexes count from 1: index 0 means that nothing is applied. `membership` is the log's own blob: stored beside the data, not read here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppliedState {
     pub index: u64,

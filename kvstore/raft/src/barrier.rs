@@ -1,5 +1,5 @@
 //! Linearizable reads when several members vote: one confirmation of leadership serves everyone who waits for it.
-use crate::{Error, node::RaftHandle, watcher::from_fatal};
+use crate::{Error, node::RaftHandle, types::entry_id, watcher::from_fatal};
 use openraft::{
     ReadPolicy,
     errors::{LinearizableReadError, RaftError},
@@ -71,7 +71,7 @@ impl Barrier {
 /// Confirms leadership with a quorum, and waits until everything committed by then is applied.
 pub(crate) async fn confirm(raft: &RaftHandle) -> Result<u64, Error> {
     match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-        Ok(read) => Ok(read.index()),
+        Ok(read) => Ok(entry_id(read.log_id()).index),
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(f))) => Err(Error::not_leader(f.leader_id)),
         Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(Error::Unavailable),
         Err(RaftError::Fatal(f)) => Err(from_fatal(&f)),

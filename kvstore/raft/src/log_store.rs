@@ -29,8 +29,12 @@ impl LogStore {
         LogStore { wal }
     }
 
+    /// By openraft's count of indexes.
     fn read(&self, lo: u64, hi: u64) -> io::Result<Vec<Entry>> {
-        let entries = self.wal.read(lo, hi, READ_BYTES_MAX).map_err(to_io)?;
+        let entries = self
+            .wal
+            .read(lo.saturating_add(1), hi.saturating_add(1), READ_BYTES_MAX)
+            .map_err(to_io)?;
         entries.into_iter().map(entry_from_wal).collect()
     }
 }

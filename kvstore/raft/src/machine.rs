@@ -1,8 +1,11 @@
 //! openraft's state machine over ours.
-use crate::types::{Entry, LogId, Reply, StoredMembership, Types, decode_membership, encode_membership, log_id};
+use crate::types::{
+    Entry, LogId, Reply, StoredMembership, Types, decode_membership, encode_membership, entry_id, from_entry_id,
+};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use keelson_mvcc::{AppliedState, LogEntry, StateMachine, state_machine::StorageError};
+use keelson_wal::EntryId;
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
@@ -83,10 +86,13 @@ fn other(e: impl ToString) -> io::Error {
     io::Error::other(e.to_string())
 }
 
-/// Index 0 is a real place in the log, that of the first membership: without a term and a membership it means none.
 fn applied_log_id(state: &AppliedState) -> Option<LogId> {
-    let nothing = state.index == 0 && state.term == 0 && state.membership.is_empty();
-    (!nothing).then(|| log_id(state.term, state.index))
+    (state.index > 0).then(|| {
+        from_entry_id(EntryId {
+            term: state.term,
+            index: state.index,
+        })
+    })
 }
 
 fn snapshot_meta(state: &AppliedState) -> io::Result<Option<SnapshotMetaOf<Types>>> {
@@ -145,15 +151,11 @@ fn to_machine(entry: Entry) -> io::Result<LogEntry> {
             Some(encode_membership(&StoredMembership::new(Some(entry.log_id), m))?),
         ),
     };
-    // A group's first entry is its membership. The blob is also what tells "applied up to 0" from "nothing applied".
-    let membership = match membership {
-        None if entry.log_id.index == 0 => Some(encode_membership(&StoredMembership::default())?),
-        m => m,
-    };
+    let id = entry_id(&entry.log_id);
     // One leader a term: the term names it, and the log does not.
     Ok(LogEntry {
-        index: entry.log_id.index,
-        term: entry.log_id.leader_id.term,
+        index: id.index,
+        term: id.term,
         leader: 0,
         command,
         membership,

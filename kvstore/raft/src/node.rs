@@ -4,7 +4,7 @@ use crate::{
     barrier::Barrier,
     machine::{AnyMachine, Erased, MachineAdapter, Progress},
     start,
-    types::{Command, Types},
+    types::{Command, Types, entry_id},
     watcher::{Published, flush_when_wanted, from_fatal, watch_group},
 };
 use bytes::Bytes;
@@ -196,7 +196,7 @@ impl<M: StateMachine> Node<M> {
         };
         let reply = answer.data.0.and_then(|r| r.downcast::<M::Response>().ok());
         match reply {
-            Some(reply) => Ok((answer.log_id.index, *reply)),
+            Some(reply) => Ok((entry_id(&answer.log_id).index, *reply)),
             None => Err(Error::Fatal("the state machine's answer has another type".into())),
         }
     }
@@ -238,7 +238,7 @@ impl<M: StateMachine> Node<M> {
             .borrow_watched()
             .cluster_committed
             .as_ref()
-            .map_or(0, |c| c.index);
+            .map_or(0, |c| entry_id(c).index);
         told.max(self.applied_index())
     }
     /// Voters, this member among them.

@@ -38,7 +38,7 @@ pub(crate) async fn open_log(options: &Options) -> Result<Wal, Error> {
 /// The machine stands inside the log, or one of the two is not what it was. Nothing is repaired here: an entry that is
 /// gone was acknowledged.
 pub(crate) fn check_against_machine(log: &State, applied: &AppliedState) -> Result<(), Error> {
-    let holds_something = applied.index > 0 || !applied.membership.is_empty();
+    let holds_something = applied.index > 0;
     let last = log.last.map(|l| l.index);
     if holds_something && last.is_none_or(|l| l < applied.index) {
         return Err(Error::Fatal(format!(

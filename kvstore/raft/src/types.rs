@@ -85,19 +85,18 @@ pub(crate) type LogId = LogIdOf<Types>;
 pub(crate) type Vote = VoteOf<Types>;
 pub(crate) type StoredMembership = StoredMembershipOf<Types>;
 
-pub(crate) fn log_id(term: u64, index: u64) -> LogId {
-    LogId::new(CommittedLeaderIdOf::<Types>::new(term), index)
-}
+// openraft counts entries from 0. Everything else counts from 1, as etcd does: the log, the state machine, the node's
+// users. So 0 means "nothing" without a word more, and only these two functions know both.
 
 pub(crate) fn entry_id(id: &LogId) -> EntryId {
     EntryId {
         term: id.leader_id.term,
-        index: id.index,
+        index: id.index.saturating_add(1),
     }
 }
 
 pub(crate) fn from_entry_id(id: EntryId) -> LogId {
-    log_id(id.term, id.index)
+    LogId::new(CommittedLeaderIdOf::<Types>::new(id.term), id.index.saturating_sub(1))
 }
 
 pub(crate) fn vote_to_wal(vote: &Vote) -> keelson_wal::Vote {
@@ -141,6 +140,9 @@ pub(crate) fn entry_to_wal(entry: Entry) -> io::Result<keelson_wal::Entry> {
 }
 
 pub(crate) fn entry_from_wal(entry: keelson_wal::Entry) -> io::Result<Entry> {
+    if entry.id.index == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "an entry has index 0"));
+    }
     let payload = match entry.tag {
         tag::BLANK => EntryPayload::Blank,
         tag::COMMAND => EntryPayload::Normal(Command(entry.payload)),

@@ -68,7 +68,7 @@ impl StateMachine for Recorder {
         *largest = (*largest).max(entries.len());
         let mut answers = Vec::new();
         for e in entries {
-            if self.strict && live.applied.index > 0 && e.index != live.applied.index + 1 {
+            if self.strict && e.index != live.applied.index + 1 {
                 return Err(StorageError(format!("entry {} after {}", e.index, live.applied.index)));
             }
             if let Some(m) = &e.membership {
