@@ -15,9 +15,13 @@ mod common;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbagecollector;
 mod manager;
+mod namespace;
 mod options;
 mod replicaset;
+mod rootca;
+mod serviceaccount;
 
 pub use options::Options;
 

@@ -20,7 +20,16 @@ macro_rules! controllers {
         const CONTROLLERS: &[(&str, Start)] = &[$((crate::$module::NAME, |c| Box::pin(crate::$module::run(c)))),*];
     };
 }
-controllers!(deployment, replicaset, endpointslice, endpoints);
+controllers!(
+    deployment,
+    replicaset,
+    endpointslice,
+    endpoints,
+    serviceaccount,
+    rootca,
+    garbagecollector,
+    namespace
+);
 
 pub async fn run(
     options: Options,

@@ -1,4 +1,5 @@
 //! What controllers share: the context they run in, ownership, pods, expectations, patches.
+pub mod discovery;
 pub mod expectations;
 pub mod hash;
 pub mod owner;
