@@ -3,6 +3,7 @@
 
 mod crash;
 mod group;
+mod store;
 mod suite;
 
 use crate::{Node, Options};
