@@ -8,6 +8,7 @@
 //! and watched objects stay protobuf bytes and are transcoded from the table ([`codec`]).
 
 pub mod codec;
+pub mod convert;
 pub mod defaults;
 pub mod labels;
 pub mod meta;
