@@ -3,7 +3,7 @@
 use crate::command::Command;
 use crate::error::Error;
 use crate::keyrange::KeyRange;
-use crate::leases::{self, TTL_MAX_SECONDS, TTL_MIN_SECONDS};
+use crate::leases::{self, LeaseChange, TTL_MAX_SECONDS, TTL_MIN_SECONDS};
 use crate::meta;
 use crate::read::ReadError;
 use crate::state_machine::{AppliedState, LogEntry, StateMachine, StorageError};
@@ -91,7 +91,7 @@ impl Store {
                 break;
             }
         }
-        let (mut batch, state_ref, events) = writer.into_parts();
+        let (mut batch, state_ref, events, lease_changes) = writer.into_parts();
         batch.set_meta(meta::APPLIED, &meta::encode_applied(&state_ref.applied));
         if state_ref.revision != revision_before {
             batch.set_meta(meta::REVISION, &state_ref.revision.to_le_bytes());
@@ -103,6 +103,9 @@ impl Store {
         self.expose(&state);
         // Still under the lock: whoever sees the revision finds its events.
         self.ring.publish(events.into_iter());
+        if let Some(observer) = self.lease_observer.get() {
+            lease_changes.into_iter().for_each(observer);
+        }
         Ok(())
     }
 }
@@ -199,6 +202,10 @@ fn lease_grant(writer: &mut Writer<'_>, request: &pb::LeaseGrantRequest) -> Resu
     let ttl = request.ttl.max(TTL_MIN_SECONDS);
     let row = writer.state.leases.insert(request.id, ttl).encode();
     writer.batch.set_meta(&leases::meta_key(request.id), &row);
+    writer.lease_changes.push(LeaseChange::Granted {
+        id: request.id,
+        ttl_seconds: ttl,
+    });
     Ok(pb::LeaseGrantResponse {
         header: header(writer.state.revision),
         id: request.id,
@@ -216,6 +223,7 @@ fn lease_revoke(writer: &mut Writer<'_>, request: &pb::LeaseRevokeRequest) -> Re
     }
     writer.state.leases.remove(request.id);
     writer.batch.remove_meta(&leases::meta_key(request.id));
+    writer.lease_changes.push(LeaseChange::Revoked { id: request.id });
     Ok(pb::LeaseRevokeResponse {
         header: header(writer.revision()),
     })

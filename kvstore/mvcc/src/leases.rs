@@ -11,6 +11,13 @@ pub const TTL_MAX_SECONDS: i64 = 9_000_000_000;
 
 const META_PREFIX: &[u8] = b"lease/";
 
+/// Told to whoever keeps the leases' time, in the order of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    Granted { id: i64, ttl_seconds: i64 },
+    Revoked { id: i64 },
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     /// As granted, seconds.

@@ -50,7 +50,7 @@ pub use compact::Slice;
 pub use error::Error;
 pub use events::{Event, RevisionEvents, Ring};
 pub use keyrange::{End, KeyRange};
-pub use leases::{TTL_MAX_SECONDS, TTL_MIN_SECONDS};
+pub use leases::{LeaseChange, TTL_MAX_SECONDS, TTL_MIN_SECONDS};
 pub use matcher::Matcher;
 pub use read::{Cursor, ReadError, SLICE_KEYS_MAX};
 pub use revision::{Rev, Version};

@@ -3,7 +3,7 @@
 use crate::db::{CF_KEY, CF_META, Db, KeyMeta, split_version_key};
 use crate::events::Ring;
 use crate::index::KeyIndex;
-use crate::leases::Leases;
+use crate::leases::{LeaseChange, Leases};
 use crate::meta;
 use crate::pins::Pins;
 use crate::revision::Version;
@@ -15,8 +15,8 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Revision of an empty store.
 pub const FIRST_REVISION: i64 = 1;
@@ -57,6 +57,7 @@ pub struct Store {
     pub(crate) trimmed: AtomicI64,
     /// One trimmer at a time.
     pub(crate) trimming: Mutex<crate::compact::Progress>,
+    pub(crate) lease_observer: OnceLock<Box<dyn Fn(LeaseChange) + Send + Sync>>,
     revision: AtomicI64,
     compacted: AtomicI64,
 }
@@ -111,6 +112,7 @@ impl Store {
             pins: Pins::default(),
             trimmed: AtomicI64::new(trimmed),
             trimming: Mutex::default(),
+            lease_observer: OnceLock::new(),
             revision: AtomicI64::new(state.revision),
             compacted: AtomicI64::new(state.compacted),
             state: RwLock::new(state),
@@ -158,6 +160,16 @@ impl Store {
 
     pub fn alarms(&self) -> Vec<(u64, i32)> {
         self.state.read().alarms.iter().copied().collect()
+    }
+
+    /// Called, from apply, after each grant and revocation; it has to be quick. Only the first one set counts.
+    pub fn on_lease_change(&self, observer: impl Fn(LeaseChange) + Send + Sync + 'static) {
+        let _ = self.lease_observer.set(Box::new(observer));
+    }
+
+    /// The last compaction whose versions are all gone; -1 before the first.
+    pub fn trimmed(&self) -> i64 {
+        self.trimmed.load(Ordering::Acquire)
     }
 
     /// Granted TTL and, if checkpointed, what remained (else 0), seconds.

@@ -3,6 +3,7 @@
 use crate::db::{Batch, Db, KeyMeta};
 use crate::events::{Event, RevisionEvents};
 use crate::keyrange::{End, KeyRange};
+use crate::leases::LeaseChange;
 use crate::revision::{Rev, Version};
 use crate::state_machine::StorageError;
 use crate::store::State;
@@ -22,6 +23,8 @@ pub struct Writer<'a> {
     finished: Vec<RevisionEvents>,
     /// Changes of the command under way.
     changes: Vec<Event>,
+    /// For whoever keeps the leases' time.
+    pub lease_changes: Vec<LeaseChange>,
 }
 
 impl<'a> Writer<'a> {
@@ -34,6 +37,7 @@ impl<'a> Writer<'a> {
             pending: Vec::new(),
             finished: Vec::new(),
             changes: Vec::new(),
+            lease_changes: Vec::new(),
         })
     }
 
@@ -151,7 +155,7 @@ impl<'a> Writer<'a> {
         self.batch.bytes()
     }
 
-    pub fn into_parts(self) -> (Batch<'a>, &'a mut State, Vec<RevisionEvents>) {
-        (self.batch, self.state, self.finished)
+    pub fn into_parts(self) -> (Batch<'a>, &'a mut State, Vec<RevisionEvents>, Vec<LeaseChange>) {
+        (self.batch, self.state, self.finished, self.lease_changes)
     }
 }
