@@ -4,7 +4,15 @@
 //! election and an event recorder. What it is not: a copy of the API's types (those are
 //! `k8s-openapi`'s), or a way round the API: every byte goes through a [`Transport`].
 //!
-//! Entry points: [`Client`], [`Api`], [`DynamicApi`], [`Informer`], [`WorkQueue`].
+//! Invariants: an informer's handlers see a change only after its store holds it, in the order of the watch;
+//! a workqueue hands an item to one worker at a time; a leader's work runs only while its Lease is renewed;
+//! no answer and no file of the user's makes the crate panic; what repeats has a bound and a backoff.
+//!
+//! Entry points: [`Client`], [`Api`], [`DynamicApi`], [`Informer`], [`InformerFactory`], [`WorkQueue`],
+//! [`leader::LeaderElection`], [`EventRecorder`], [`Config`].
+//!
+//! A crash or a cancel leaves nothing but what the server has: copies and queues are rebuilt from a list, a
+//! Lease that was not released expires, events that were not yet written are lost.
 
 pub mod api;
 pub mod client;
