@@ -241,3 +241,121 @@ fn reason_of(code: StatusCode) -> &'static str {
         _ => "Unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fake::Fake;
+    use crate::{Api, DeleteParams, Patch, PatchParams, Propagation};
+    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::core::v1::{Node, Pod};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn verbs_and_their_requests() {
+        let fake = Fake::new();
+        let api: Api<Deployment> = Api::namespaced(fake.client(), "x");
+        let object = json!({"metadata": {"name": "d", "namespace": "x"}});
+        let (done, ()) = tokio::join!(api.get("d"), async {
+            let q = fake.next().await;
+            assert_eq!(
+                (q.method.as_str(), q.path.as_str()),
+                ("GET", "/apis/apps/v1/namespaces/x/deployments/d")
+            );
+            assert_eq!(q.headers["user-agent"], "test");
+            assert_eq!(q.headers["accept"], "application/json");
+            q.answer(200, object.clone());
+        });
+        let d = done.unwrap();
+        let patch = Patch::Strategic(json!({"spec": {}}));
+        let params = PatchParams {
+            field_manager: Some("me".into()),
+            dry_run: true,
+            force: false,
+        };
+        let (done, ()) = tokio::join!(api.patch_status("d", &params, &patch), async {
+            let q = fake.next().await;
+            assert_eq!(
+                (q.method.as_str(), q.query.as_str()),
+                ("PATCH", "fieldManager=me&dryRun=All")
+            );
+            assert!(q.path.ends_with("/deployments/d/status"));
+            assert_eq!(q.headers["content-type"], "application/strategic-merge-patch+json");
+            q.answer(200, object.clone());
+        });
+        done.unwrap();
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            propagation: Some(Propagation::Foreground),
+            precondition_uid: Some("u".into()),
+            ..Default::default()
+        };
+        let (done, ()) = tokio::join!(api.delete("d", &params), async {
+            let q = fake.next().await;
+            assert_eq!(
+                q.json(),
+                json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0,
+                    "propagationPolicy": "Foreground", "preconditions": {"uid": "u"}})
+            );
+            q.answer(200, json!({"kind": "Status", "status": "Success"}));
+        });
+        done.unwrap();
+        let all: Api<Deployment> = Api::all(fake.client());
+        let (done, ()) = tokio::join!(all.create(&d), async {
+            let q = fake.next().await;
+            assert_eq!(
+                (q.method.as_str(), q.path.as_str()),
+                ("POST", "/apis/apps/v1/namespaces/x/deployments")
+            );
+            assert_eq!(q.json()["kind"], "Deployment");
+            q.answer(201, object.clone());
+        });
+        done.unwrap();
+        let nodes: Api<Node> = Api::namespaced(fake.client(), "x");
+        assert_eq!(
+            nodes.path(Some("n:1"), None),
+            "/api/v1/nodes/n:1",
+            "nodes have no namespace"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_carry_the_status_and_retry_after_is_obeyed() {
+        let fake = Fake::new();
+        let api: Api<Pod> = Api::namespaced(fake.client(), "x");
+        let (got, ()) = tokio::join!(api.get_opt("p"), async { fake.next().await.status(404, "NotFound") });
+        assert!(got.unwrap().is_none());
+        let (got, ()) = tokio::join!(api.get("p"), async {
+            let r = http::Response::builder().status(503).body(full("no backend")).unwrap();
+            fake.next().await.respond(r);
+        });
+        let e = got.unwrap_err();
+        assert_eq!(
+            (e.code(), e.reason(), e.to_string().as_str()),
+            (503, "ServiceUnavailable", "no backend")
+        );
+        let start = tokio::time::Instant::now();
+        let (got, ()) = tokio::join!(api.get("p"), async {
+            let r = http::Response::builder().status(429).header("Retry-After", "2");
+            fake.next().await.respond(r.body(full("{}")).unwrap());
+            fake.next().await.answer(200, json!({"metadata": {"name": "p"}}));
+        });
+        assert_eq!(got.unwrap().metadata.name.as_deref(), Some("p"));
+        assert_eq!(start.elapsed().as_secs(), 2);
+        let (got, ()) = tokio::join!(api.get("p"), async {
+            let body = json!({"kind": "Status", "status": "Failure", "code": 429, "reason": "TooManyRequests",
+                "message": "budget", "details": {"retryAfterSeconds": 10}});
+            fake.next().await.answer(429, body);
+        });
+        assert_eq!(
+            got.unwrap_err().retry_after(),
+            None,
+            "without the header nothing is sent again"
+        );
+        let (got, ()) = tokio::join!(api.get("p"), async { fake.next().await.answer(200, json!([1])) });
+        assert!(matches!(got.unwrap_err(), Error::Decode { .. }));
+        let (got, ()) = tokio::join!(api.get("p"), async { fake.next().await.fail("connection refused") });
+        assert!(got.unwrap_err().is_transport());
+    }
+}

@@ -90,11 +90,11 @@ fn definition(o: &mut Object) {
     let stored = items(spec, "versions").find(|v| v.get("storage") == Some(&Value::Bool(true)));
     let stored = stored.map(|v| text(v, "name").to_owned());
     let kind = object(spec, "names").map_or("", |n| text(n, "kind")).to_owned();
-    if let Some(names) = object_mut(spec, "names") {
-        if !kind.is_empty() {
-            empty(names, "singular", kind.to_lowercase());
-            empty(names, "listKind", format!("{kind}List"));
-        }
+    if !kind.is_empty()
+        && let Some(names) = object_mut(spec, "names")
+    {
+        empty(names, "singular", kind.to_lowercase());
+        empty(names, "listKind", format!("{kind}List"));
     }
     absent(spec, "conversion", json!({"strategy": "None"}));
     if let (Some(version), Some(status)) = (stored, object_mut(o, "status")) {

@@ -178,3 +178,6 @@ impl Transport for NetTransport {
 fn config_error(what: &str, e: impl std::fmt::Display) -> Error {
     Error::Config(format!("{what}: {e}"))
 }
+
+#[cfg(test)]
+mod tests;
