@@ -9,6 +9,8 @@ pub struct ApiError {
     pub reason: &'static str,
     pub message: String,
     pub details: Option<Value>,
+    /// `metadata.continue`: with it a client may go on with an expired list, inconsistently. Empty elsewhere.
+    pub continue_token: String,
 }
 impl std::error::Error for ApiError {}
 impl std::fmt::Display for ApiError {
@@ -90,6 +92,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            continue_token: String::new(),
         }
     }
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -209,6 +212,9 @@ impl ApiError {
         });
         if let Some(d) = &self.details {
             v["details"] = d.clone();
+        }
+        if !self.continue_token.is_empty() {
+            v["metadata"]["continue"] = self.continue_token.clone().into();
         }
         v
     }

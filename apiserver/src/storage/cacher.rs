@@ -1,1 +1,0 @@
-//! The watch cache: one a kind, over a persistent ordered map.
