@@ -1,1 +1,189 @@
 //! The generic registry: create, get, list, watch, update, patch, delete and deletecollection of every kind.
+//!
+//! Invariants: a write is one guarded transaction on one key; what was read, admitted and validated is what is
+//! written, or the write is tried again from a new read; an object that is stored was valid in its kind.
+
+mod convert;
+mod create;
+pub mod delete;
+mod internal;
+mod patch;
+mod pods;
+mod scale;
+pub mod stored;
+mod update;
+
+pub use patch::PatchType;
+
+use crate::admission;
+use crate::auth::{Authorizer, UserInfo};
+use crate::kinds::{self, allocator::Allocators};
+use crate::storage::cacher::Cacher;
+use crate::storage::{self, Guarded, KeyValue, Revision, Storage};
+use keelson_machinery::resources::{self, Resource};
+use keelson_machinery::status::ApiError;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use tokio_util::sync::CancellationToken;
+
+/// How often a write that lost a race is tried again before the client is told.
+const RACE_RETRIES_MAX: usize = 16;
+
+/// What a write is about and who asks for it.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub resource: &'static Resource,
+    pub namespace: String,
+    pub name: String,
+    pub subresource: String,
+    pub user: UserInfo,
+    pub dry_run: bool,
+    /// Runs without admission: the server's own writes.
+    pub internal: bool,
+}
+
+impl Ask {
+    fn not_found(&self) -> ApiError {
+        ApiError::not_found(self.resource.group, self.resource.plural, &self.name)
+    }
+    fn conflict(&self, why: &str) -> ApiError {
+        ApiError::conflict(self.resource.group, self.resource.plural, &self.name, why)
+    }
+    fn context(&self) -> kinds::Context<'_> {
+        kinds::Context { resource: self.resource, subresource: &self.subresource, dry_run: self.dry_run }
+    }
+    fn key(&self) -> Vec<u8> {
+        stored::key(self.resource, &self.namespace, &self.name)
+    }
+}
+
+/// Upstream's words for a lost race.
+pub const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+
+/// An object as it is stored now.
+#[derive(Clone, Debug)]
+pub struct Current {
+    pub value: Value,
+    pub revision: Revision,
+}
+
+pub struct Registry {
+    pub storage: Arc<dyn Storage>,
+    cachers: HashMap<&'static str, Arc<Cacher>>,
+    pub allocators: Allocators,
+    plugins: OnceLock<Vec<Box<dyn admission::Plugin>>>,
+    authorizer: OnceLock<Arc<dyn Authorizer>>,
+    stop: CancellationToken,
+}
+
+impl Registry {
+    pub fn new(storage: Arc<dyn Storage>, allocators: Allocators, stop: CancellationToken) -> Arc<Self> {
+        let mut cachers = HashMap::new();
+        for r in resources::all().iter().filter(|r| r.is_stored()) {
+            let row = stored::storage_row(r);
+            cachers.entry(row.storage_prefix).or_insert_with(|| Cacher::new(storage.clone(), row, stop.clone()));
+        }
+        Arc::new(Registry { storage, cachers, allocators, plugins: OnceLock::new(), authorizer: OnceLock::new(), stop })
+    }
+
+    /// Admission plugins look at objects through the registry, so they come after it.
+    pub fn set_admission(&self, plugins: Vec<Box<dyn admission::Plugin>>) {
+        let _ = self.plugins.set(plugins);
+    }
+    pub fn set_authorizer(&self, authorizer: Arc<dyn Authorizer>) {
+        let _ = self.authorizer.set(authorizer);
+    }
+
+    pub fn cacher(&self, r: &Resource) -> Result<&Arc<Cacher>, ApiError> {
+        self.cachers.get(r.storage_prefix).ok_or_else(|| ApiError::method_not_allowed(r.group, r.plural, "list"))
+    }
+
+    /// The object as it is stored now; a linearizable read.
+    pub(crate) async fn current(&self, ask: &Ask) -> Result<Option<Current>, ApiError> {
+        let (kv, _) = self.storage.get(&ask.key()).await.map_err(storage_error)?;
+        kv.map(|kv| decode(ask.resource, &kv)).transpose()
+    }
+
+    /// GET of one object.
+    pub async fn get(&self, ask: &Ask) -> Result<Value, ApiError> {
+        if ask.subresource == "scale" {
+            return self.get_scale(ask).await;
+        }
+        self.current(ask).await?.map(|c| c.value).ok_or_else(|| ask.not_found())
+    }
+
+    async fn mutate(&self, ask: &Ask, operation: admission::Operation, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
+        let request = admission_request(ask, operation, old);
+        for p in self.plugins(ask) {
+            p.mutate(&request, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn admit(&self, ask: &Ask, operation: admission::Operation, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+        let request = admission_request(ask, operation, old);
+        for p in self.plugins(ask) {
+            p.validate(&request, object).await?;
+        }
+        Ok(())
+    }
+
+    fn plugins(&self, ask: &Ask) -> &[Box<dyn admission::Plugin>] {
+        if ask.internal { &[] } else { self.plugins.get().map_or(&[], Vec::as_slice) }
+    }
+
+    /// Seconds after which the store forgets an object of this kind; 0: never.
+    fn ttl_seconds(r: &Resource) -> u64 {
+        if r.plural == "events" { 3600 } else { 0 }
+    }
+}
+
+fn admission_request<'a>(ask: &'a Ask, operation: admission::Operation, old: Option<&'a Value>) -> admission::Request<'a> {
+    admission::Request {
+        operation,
+        resource: ask.resource,
+        subresource: &ask.subresource,
+        namespace: &ask.namespace,
+        name: &ask.name,
+        user: &ask.user,
+        dry_run: ask.dry_run,
+        old,
+    }
+}
+
+fn decode(r: &'static Resource, kv: &KeyValue) -> Result<Current, ApiError> {
+    Ok(Current { value: stored::decode(r, &kv.value, kv.mod_revision)?, revision: kv.mod_revision })
+}
+
+/// What a failed store is to a client (upstream: storage/errors).
+pub fn storage_error(e: storage::Error) -> ApiError {
+    match e {
+        storage::Error::Compacted => ApiError::gone("The resourceVersion for the provided watch is too old."),
+        storage::Error::TooLarge => ApiError::new(413, "RequestEntityTooLarge", "etcdserver: request is too large"),
+        storage::Error::Future => ApiError::timeout("Too large resource version", 1),
+        storage::Error::Unavailable(why) => {
+            let mut e = ApiError::new(503, "ServiceUnavailable", format!("storage is unavailable: {why}"));
+            e.details = Some(serde_json::json!({"retryAfterSeconds": 1}));
+            e
+        }
+        storage::Error::Other(why) => ApiError::internal(why),
+    }
+}
+
+/// Sets `metadata.resourceVersion` to what a write gave.
+fn with_revision(mut value: Value, revision: Revision) -> Value {
+    keelson_machinery::meta::set(&mut value, "resourceVersion", revision.to_string());
+    value
+}
+
+/// Writes under the guard; `None` when the race was lost.
+async fn put(registry: &Registry, ask: &Ask, value: &Value, expected: Revision) -> Result<Option<Revision>, ApiError> {
+    let bytes = stored::encode(ask.resource, value)?;
+    let ttl = Registry::ttl_seconds(ask.resource);
+    match registry.storage.put(&ask.key(), bytes.into(), expected, ttl).await.map_err(storage_error)? {
+        Guarded::Done(revision) => Ok(Some(revision)),
+        Guarded::Conflict { .. } => Ok(None),
+    }
+}
