@@ -183,7 +183,7 @@ fn storage_and_api(supervisor: &Supervisor, current: &Arc<Current>, layout: &Lay
             let Some(store) = store else {
                 return Err(Failure::new("the datastore is gone"));
             };
-            let storage = Arc::new(apiserver::storage::embedded::Embedded::new(store));
+            let storage = Arc::new(apiserver::storage::embedded::embedded(store));
             let server = apiserver::Server::start(options, storage)
                 .await
                 .context(|| "start the API server")?;

@@ -22,6 +22,7 @@ use crate::auth::{Authenticator, Authorizer, Decision, UserInfo, forbidden};
 use crate::registry::Registry;
 use crate::streaming::Streaming;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use keelson_client::Body;
 use keelson_machinery::status::ApiError;
@@ -84,7 +85,12 @@ impl Api {
     }
 
     /// Answers one request. Never fails and never panics: what goes wrong is a Status.
-    pub async fn handle(&self, peer: &Peer, request: Request<Body>) -> Response<Body> {
+    /// Boxed, so that the chain's many lifetimes end here.
+    pub fn handle(self: Arc<Self>, peer: Arc<Peer>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move { self.guarded(&peer, request).await })
+    }
+
+    async fn guarded(&self, peer: &Peer, request: Request<Body>) -> Response<Body> {
         let info = Info::parse(request.method(), request.uri());
         let encoding = resources::error_encoding(request.headers());
         let outcome = AssertUnwindSafe(self.answer(peer, &info, request)).catch_unwind().await;

@@ -16,7 +16,7 @@ mod update;
 pub use patch::PatchType;
 
 use crate::admission;
-use crate::auth::{Authorizer, UserInfo};
+use crate::auth::UserInfo;
 use crate::kinds::{self, allocator::Allocators};
 use crate::storage::cacher::Cacher;
 use crate::storage::{self, Guarded, KeyValue, Revision, Storage};
@@ -73,8 +73,7 @@ pub struct Registry {
     pub storage: Arc<dyn Storage>,
     cachers: HashMap<&'static str, Arc<Cacher>>,
     pub allocators: Allocators,
-    plugins: OnceLock<Vec<Box<dyn admission::Plugin>>>,
-    authorizer: OnceLock<Arc<dyn Authorizer>>,
+    admission: OnceLock<admission::Chain>,
     stop: CancellationToken,
 }
 
@@ -85,15 +84,12 @@ impl Registry {
             let row = stored::storage_row(r);
             cachers.entry(row.storage_prefix).or_insert_with(|| Cacher::new(storage.clone(), row, stop.clone()));
         }
-        Arc::new(Registry { storage, cachers, allocators, plugins: OnceLock::new(), authorizer: OnceLock::new(), stop })
+        Arc::new(Registry { storage, cachers, allocators, admission: OnceLock::new(), stop })
     }
 
-    /// Admission plugins look at objects through the registry, so they come after it.
-    pub fn set_admission(&self, plugins: Vec<Box<dyn admission::Plugin>>) {
-        let _ = self.plugins.set(plugins);
-    }
-    pub fn set_authorizer(&self, authorizer: Arc<dyn Authorizer>) {
-        let _ = self.authorizer.set(authorizer);
+    /// Admission looks at objects through the registry, so it comes after it.
+    pub fn set_admission(&self, chain: admission::Chain) {
+        let _ = self.admission.set(chain);
     }
 
     pub fn cacher(&self, r: &Resource) -> Result<&Arc<Cacher>, ApiError> {
@@ -114,24 +110,30 @@ impl Registry {
         self.current(ask).await?.map(|c| c.value).ok_or_else(|| ask.not_found())
     }
 
-    async fn mutate(&self, ask: &Ask, operation: admission::Operation, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
-        let request = admission_request(ask, operation, old);
-        for p in self.plugins(ask) {
-            p.mutate(&request, object).await?;
+    async fn mutate(
+        &self,
+        ask: &Ask,
+        operation: admission::Operation,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        match self.admission.get().filter(|_| !ask.internal) {
+            Some(chain) => chain.mutate(&admission_request(ask, operation, old), object).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    async fn admit(&self, ask: &Ask, operation: admission::Operation, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
-        let request = admission_request(ask, operation, old);
-        for p in self.plugins(ask) {
-            p.validate(&request, object).await?;
+    async fn admit(
+        &self,
+        ask: &Ask,
+        operation: admission::Operation,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        match self.admission.get().filter(|_| !ask.internal) {
+            Some(chain) => chain.validate(&admission_request(ask, operation, old), object).await,
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    fn plugins(&self, ask: &Ask) -> &[Box<dyn admission::Plugin>] {
-        if ask.internal { &[] } else { self.plugins.get().map_or(&[], Vec::as_slice) }
     }
 
     /// Seconds after which the store forgets an object of this kind; 0: never.

@@ -89,5 +89,6 @@ fn refused(e: Error) -> ApiError {
     match e {
         Error::BadRequest(m) => ApiError::bad_request(m),
         Error::Unprocessable(m) => ApiError::new(422, "Invalid", m),
+        Error::TooLarge(m) => ApiError::new(413, "RequestEntityTooLarge", m),
     }
 }
