@@ -92,7 +92,9 @@ impl Server {
         let listener = TcpListener::bind(options.listen)
             .await
             .map_err(|e| failed(format!("listen on {}", options.listen))(&e))?;
-        let local_addr = listener.local_addr().map_err(|e| failed("ask for the listener's address")(&e))?;
+        let local_addr = listener
+            .local_addr()
+            .map_err(|e| failed("ask for the listener's address")(&e))?;
         let tls = tls(&options)?;
         let api = Arc::new(compose(&options, storage.clone(), &stop).await?);
         let tasks = TaskTracker::new();
@@ -101,7 +103,12 @@ impl Server {
         bootstrap_objects(&options, &api.registry).await?;
         api.ready.store(true, Ordering::Relaxed);
         guard.disarm();
-        Ok(Server { api, local_addr, stop, tasks })
+        Ok(Server {
+            api,
+            local_addr,
+            stop,
+            tasks,
+        })
     }
 
     /// An in-memory transport through the full handler chain, under the given identity (as if a client
@@ -112,7 +119,11 @@ impl Server {
             groups: groups.iter().map(|g| (*g).to_owned()).collect(),
             ..UserInfo::default()
         };
-        Arc::new(InMemory { api: self.api.clone(), peer: Arc::new(Peer(Some(user))), stop: self.stop.clone() })
+        Arc::new(InMemory {
+            api: self.api.clone(),
+            peer: Arc::new(Peer(Some(user))),
+            stop: self.stop.clone(),
+        })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -170,9 +181,15 @@ async fn compose(options: &Options, storage: Arc<dyn Storage>, stop: &Cancellati
 async fn bootstrap_objects(options: &Options, registry: &Arc<Registry>) -> start::Result<()> {
     let client_ca = std::fs::read_to_string(&options.client_ca)
         .map_err(|e| failed(format!("read {}", options.client_ca.display()))(&e))?;
-    let wanted = bootstrap::Options { advertise: options.advertise, service_cidr: options.service_cidr, client_ca };
+    let wanted = bootstrap::Options {
+        advertise: options.advertise,
+        service_cidr: options.service_cidr,
+        client_ca,
+    };
     let objects: Arc<dyn Objects> = Arc::new(registry.clone());
-    bootstrap::run(objects, &wanted).await.map_err(|e| failed("write the bootstrap objects")(&e))
+    bootstrap::run(objects, &wanted)
+        .await
+        .map_err(|e| failed("write the bootstrap objects")(&e))
 }
 
 fn tls(options: &Options) -> start::Result<Arc<rustls::ServerConfig>> {
@@ -184,7 +201,9 @@ fn tls(options: &Options) -> start::Result<Arc<rustls::ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     for c in read(&options.client_ca)? {
-        roots.add(c).map_err(|e| failed(format!("trust {}", options.client_ca.display()))(&e))?;
+        roots
+            .add(c)
+            .map_err(|e| failed(format!("trust {}", options.client_ca.display()))(&e))?;
     }
     // Certificates are optional: tokens and anonymous requests come without.
     let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -253,7 +272,10 @@ async fn connection(
         }
     });
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -2,7 +2,7 @@
 
 use super::negotiate::{self, Encoding};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use keelson_client::Body;
 use keelson_machinery::resources;
 use keelson_machinery::schema::TypeId;
@@ -13,14 +13,18 @@ use serde_json::Value;
 /// Largest request body, bytes (upstream: MaxRequestBodyBytes).
 pub const BODY_BYTES_MAX: usize = 3 << 20;
 
-pub async fn read(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(c) => Ok(c.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => {
-            Err(ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {BODY_BYTES_MAX}")))
+pub async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+    let mut out = bytes::BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| ApiError::bad_request(format!("the request's body could not be read: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if out.len() + data.len() > BODY_BYTES_MAX {
+            let why = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+            return Err(ApiError::new(413, "RequestEntityTooLarge", why));
         }
-        Err(e) => Err(ApiError::bad_request(format!("the request's body could not be read: {e}"))),
+        out.extend_from_slice(&data);
     }
+    Ok(out.freeze())
 }
 
 /// `fieldValidation` of a write.
@@ -38,7 +42,11 @@ impl Validation {
             "Ignore" => Ok(Validation::Ignore),
             "Strict" => Ok(Validation::Strict),
             other => {
-                let e = keelson_machinery::status::FieldError::not_supported("fieldValidation", &other.into(), &["", "Ignore", "Strict", "Warn"]);
+                let e = keelson_machinery::status::FieldError::not_supported(
+                    "fieldValidation",
+                    &other.into(),
+                    &["", "Ignore", "Strict", "Warn"],
+                );
                 Err(ApiError::invalid("meta.k8s.io", "CreateOptions", "", &[e]))
             }
         }
@@ -53,9 +61,18 @@ pub struct Decoded {
 }
 
 /// Decodes a body of the expected kind (group, version, kind). Protobuf says its kind in the envelope.
-pub fn decode(bytes: &[u8], encoding: Encoding, expected: (&str, &str, &str), validation: Validation) -> Result<Decoded, ApiError> {
+pub fn decode(
+    bytes: &[u8],
+    encoding: Encoding,
+    expected: (&str, &str, &str),
+    validation: Validation,
+) -> Result<Decoded, ApiError> {
     let (group, version, kind) = expected;
-    let expected_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let expected_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     if encoding == Encoding::Protobuf {
         let envelope = codec::unwrap_envelope(bytes).map_err(|e| ApiError::bad_request(e.to_string()))?;
         check_kind(envelope.api_version, envelope.kind, &expected_version, kind)?;
@@ -63,30 +80,45 @@ pub fn decode(bytes: &[u8], encoding: Encoding, expected: (&str, &str, &str), va
         let mut value = codec::proto_to_value(id, envelope.raw).map_err(|e| ApiError::bad_request(e.to_string()))?;
         value["apiVersion"] = expected_version.into();
         value["kind"] = kind.into();
-        return Ok(Decoded { value, warnings: Vec::new() });
+        return Ok(Decoded {
+            value,
+            warnings: Vec::new(),
+        });
     }
     let (value, duplicates) = if encoding == Encoding::Yaml {
-        let text = std::str::from_utf8(bytes).map_err(|e| ApiError::bad_request(format!("error converting YAML to JSON: {e}")))?;
-        let v: Value = serde_saphyr::from_str(text).map_err(|e| ApiError::bad_request(format!("error converting YAML to JSON: {e}")))?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| ApiError::bad_request(format!("error converting YAML to JSON: {e}")))?;
+        let v: Value = serde_saphyr::from_str(text)
+            .map_err(|e| ApiError::bad_request(format!("error converting YAML to JSON: {e}")))?;
         (v, Vec::new())
     } else {
-        strict::parse_json(bytes).map_err(|e| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?
+        strict::parse_json(bytes)
+            .map_err(|e| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?
     };
     let text = |k: &str| value.get(k).and_then(Value::as_str).unwrap_or("");
     check_kind(text("apiVersion"), text("kind"), &expected_version, kind)?;
-    let mut decoded = check(value, type_of(group, version, kind)?, duplicates, validation, kind, &expected_version)?;
+    let mut decoded = check(
+        value,
+        type_of(group, version, kind)?,
+        duplicates,
+        validation,
+        kind,
+        &expected_version,
+    )?;
     decoded.value["apiVersion"] = expected_version.into();
     decoded.value["kind"] = kind.into();
     Ok(decoded)
 }
 
 fn type_of(group: &str, version: &str, kind: &str) -> Result<TypeId, ApiError> {
-    resources::type_of(group, version, kind).ok_or_else(|| ApiError::bad_request(format!("no kind {kind:?} is registered for version {group}/{version}")))
+    resources::type_of(group, version, kind)
+        .ok_or_else(|| ApiError::bad_request(format!("no kind {kind:?} is registered for version {group}/{version}")))
 }
 
 fn check_kind(api_version: &str, kind: &str, expected_version: &str, expected_kind: &str) -> Result<(), ApiError> {
     // What is left out is taken from the request's path, as upstream does.
-    let same = (api_version.is_empty() || api_version == expected_version) && (kind.is_empty() || kind == expected_kind);
+    let same =
+        (api_version.is_empty() || api_version == expected_version) && (kind.is_empty() || kind == expected_kind);
     if same {
         return Ok(());
     }
@@ -104,16 +136,25 @@ pub fn check(
     kind: &str,
     api_version: &str,
 ) -> Result<Decoded, ApiError> {
-    let unknown = strict::prune_unknown(id, &mut value)
-        .map_err(|e| ApiError::bad_request(format!("{kind} in version {api_version:?} cannot be handled as a {kind}: {e}")))?;
+    let unknown = strict::prune_unknown(id, &mut value).map_err(|e| {
+        ApiError::bad_request(format!(
+            "{kind} in version {api_version:?} cannot be handled as a {kind}: {e}"
+        ))
+    })?;
     problems.extend(unknown);
     match validation {
         Validation::Strict if !problems.is_empty() => Err(ApiError::bad_request(format!(
             "{kind} in version {api_version:?} cannot be handled as a {kind}: strict decoding error: {}",
             problems.join(", ")
         ))),
-        Validation::Warn => Ok(Decoded { value, warnings: problems }),
-        _ => Ok(Decoded { value, warnings: Vec::new() }),
+        Validation::Warn => Ok(Decoded {
+            value,
+            warnings: problems,
+        }),
+        _ => Ok(Decoded {
+            value,
+            warnings: Vec::new(),
+        }),
     }
 }
 

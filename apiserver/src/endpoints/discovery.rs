@@ -10,11 +10,17 @@ use super::negotiate;
 use super::respond;
 
 fn of(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
-    resources::all().iter().filter(move |r| r.group == group && r.version == version)
+    resources::all()
+        .iter()
+        .filter(move |r| r.group == group && r.version == version)
 }
 
 fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// `/apis/<group>/<version>` and `/api/v1`.
@@ -96,7 +102,8 @@ fn aggregated_resource(r: &Resource) -> Value {
         e["categories"] = json!(r.categories);
     }
     if !r.subresources.is_empty() {
-        let each = |s: &resources::Subresource| json!({"subresource": s.name, "responseKind": kind(s.kind), "verbs": s.verbs});
+        let each =
+            |s: &resources::Subresource| json!({"subresource": s.name, "responseKind": kind(s.kind), "verbs": s.verbs});
         e["subresources"] = r.subresources.iter().map(each).collect();
     }
     e
@@ -111,14 +118,19 @@ pub fn respond(path: &str, headers: &HeaderMap, server_address: &str) -> Option<
             if let Some(version) = negotiate::aggregated_discovery(headers) {
                 let content = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
                 let mut r = respond::bytes(200, &content, aggregated(version, core).to_string());
-                r.headers_mut().insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
+                r.headers_mut()
+                    .insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
                 return Some(Ok(r));
             }
             if core {
                 json!({"kind": "APIVersions", "versions": ["v1"],
                     "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}]})
             } else {
-                let all: Vec<Value> = resources::groups().iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect();
+                let all: Vec<Value> = resources::groups()
+                    .iter()
+                    .filter(|(g, _)| !g.is_empty())
+                    .map(|(g, v)| group(g, v))
+                    .collect();
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
             }
         }

@@ -12,7 +12,11 @@ use std::sync::atomic::Ordering;
 pub const GIT_VERSION: &str = concat!("v1.35.4+keelson.", env!("CARGO_PKG_VERSION"));
 
 pub fn version() -> Response<Body> {
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let arch = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
     let v = json!({
         "major": "1", "minor": "35", "emulationMajor": "1", "emulationMinor": "35",
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "34",
@@ -30,7 +34,13 @@ pub async fn respond(api: &Api, info: &Info) -> Option<Response<Body>> {
     let mut checks = vec![("ping", Ok(()))];
     let excluded: Vec<&str> = info.query.all("exclude").collect();
     if only.is_none_or(|o| o == "etcd") && !excluded.contains(&"etcd") {
-        let reachable = api.registry.storage.current_revision().await.map(|_| ()).map_err(|e| e.to_string());
+        let reachable = api
+            .registry
+            .storage
+            .current_revision()
+            .await
+            .map(|_| ())
+            .map_err(|e| e.to_string());
         checks.push(("etcd", reachable));
     }
     if kind == "readyz" && !api.ready.load(Ordering::Relaxed) {
@@ -60,13 +70,21 @@ pub async fn respond(api: &Api, info: &Info) -> Option<Response<Body>> {
         }
     }
     text.push_str(&format!("{kind} check {}\n", if failed { "failed" } else { "passed" }));
-    Some(respond::bytes(if failed { 500 } else { 200 }, "text/plain; charset=utf-8", text))
+    Some(respond::bytes(
+        if failed { 500 } else { 200 },
+        "text/plain; charset=utf-8",
+        text,
+    ))
 }
 
 pub fn metrics(api: &Api) -> Response<Body> {
-    let mut text = String::from("# HELP apiserver_request_total Counter of apiserver requests broken out for each verb and HTTP response code.\n# TYPE apiserver_request_total counter\n");
+    let mut text = String::from(
+        "# HELP apiserver_request_total Counter of apiserver requests broken out for each verb and HTTP response code.\n# TYPE apiserver_request_total counter\n",
+    );
     for ((verb, code), n) in api.counts.lock().iter() {
-        text.push_str(&format!("apiserver_request_total{{code=\"{code}\",verb=\"{verb}\"}} {n}\n"));
+        text.push_str(&format!(
+            "apiserver_request_total{{code=\"{code}\",verb=\"{verb}\"}} {n}\n"
+        ));
     }
     respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text)
 }

@@ -20,14 +20,19 @@ pub fn apply(authorizer: &dyn Authorizer, user: UserInfo, headers: &HeaderMap) -
     let mut extra: std::collections::BTreeMap<String, Vec<String>> = Default::default();
     for (k, v) in headers {
         if let Some(key) = k.as_str().strip_prefix(EXTRA) {
-            extra.entry(super::request::unescape(key, false)).or_default().push(text(v));
+            extra
+                .entry(super::request::unescape(key, false))
+                .or_default()
+                .push(text(v));
         }
     }
     if name.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
             return Ok(user);
         }
-        return Err(ApiError::bad_request("requested impersonation without impersonating a user"));
+        return Err(ApiError::bad_request(
+            "requested impersonation without impersonating a user",
+        ));
     }
     let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
         let a = Attributes {
@@ -51,7 +56,10 @@ pub fn apply(authorizer: &dyn Authorizer, user: UserInfo, headers: &HeaderMap) -
         Some((namespace, account)) => {
             may("", "serviceaccounts", "", namespace, account)?;
             if groups.is_empty() {
-                groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
+                groups = vec![
+                    "system:serviceaccounts".into(),
+                    format!("system:serviceaccounts:{namespace}"),
+                ];
             }
         }
         None => may("", "users", "", "", &name)?,
@@ -71,5 +79,10 @@ pub fn apply(authorizer: &dyn Authorizer, user: UserInfo, headers: &HeaderMap) -
     if !groups.iter().any(|g| known.contains(&g.as_str())) {
         groups.push(if name == "system:anonymous" { known[1] } else { known[0] }.into());
     }
-    Ok(UserInfo { name, uid, groups, extra })
+    Ok(UserInfo {
+        name,
+        uid,
+        groups,
+        extra,
+    })
 }

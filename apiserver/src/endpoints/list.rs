@@ -43,7 +43,10 @@ pub fn options(r: &'static Resource, info: &Info) -> Result<ListOptions, ApiErro
     check_fields(r, &fields)?;
     let limit = match info.query.text("limit") {
         "" => 0,
-        text => text.parse::<i64>().map_err(|e| ApiError::bad_request(format!("invalid limit {text:?}: {e}")))?.max(0) as u64,
+        text => text
+            .parse::<i64>()
+            .map_err(|e| ApiError::bad_request(format!("invalid limit {text:?}: {e}")))?
+            .max(0) as u64,
     };
     Ok(ListOptions {
         namespace: info.namespace.clone(),

@@ -99,17 +99,31 @@ impl Api {
             Ok(Err(e)) => respond::error(&e, encoding),
             Err(_) => {
                 tracing::error!(path = %info.path, verb = %info.verb, "a handler panicked");
-                respond::error(&ApiError::internal("this request caused apiserver to panic. Look in the logs for details."), encoding)
+                respond::error(
+                    &ApiError::internal("this request caused apiserver to panic. Look in the logs for details."),
+                    encoding,
+                )
             }
         };
-        *self.counts.lock().entry((info.verb, response.status().as_u16())).or_default() += 1;
+        *self
+            .counts
+            .lock()
+            .entry((info.verb, response.status().as_u16()))
+            .or_default() += 1;
         response
     }
 
     async fn answer(&self, peer: &Peer, info: &Info, request: Request<Body>) -> Result<Response<Body>, ApiError> {
-        let user = self.authenticator.authenticate(peer.0.as_ref(), request.headers()).await?;
+        let user = self
+            .authenticator
+            .authenticate(peer.0.as_ref(), request.headers())
+            .await?;
         let streams = info.verb == "watch" || self.streaming.handles(info);
-        let _permit = if streams { None } else { Some(self.admit_in_flight(info)?) };
+        let _permit = if streams {
+            None
+        } else {
+            Some(self.admit_in_flight(info)?)
+        };
         let user = impersonate::apply(&*self.authorizer, user, request.headers())?;
         if let Decision::Deny(reason) = self.authorizer.authorize(&info.attributes(user.clone())) {
             return Err(forbidden(&info.attributes(user), &reason));
@@ -120,14 +134,18 @@ impl Api {
         }
         match tokio::time::timeout(REQUEST_TIMEOUT, dispatch).await {
             Ok(r) => r,
-            Err(_) => Err(ApiError::timeout("request did not complete within requested timeout - context deadline exceeded", 0)),
+            Err(_) => Err(ApiError::timeout(
+                "request did not complete within requested timeout - context deadline exceeded",
+                0,
+            )),
         }
     }
 
     fn admit_in_flight(&self, info: &Info) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
         let reads = matches!(info.verb.as_str(), "get" | "list" | "head" | "options");
         let lane = if reads { &self.reads } else { &self.writes };
-        lane.try_acquire().map_err(|_| ApiError::too_many_requests("too many requests, please try again later", 1))
+        lane.try_acquire()
+            .map_err(|_| ApiError::too_many_requests("too many requests, please try again later", 1))
     }
 
     async fn dispatch(&self, info: &Info, user: UserInfo, request: Request<Body>) -> Result<Response<Body>, ApiError> {
@@ -136,11 +154,21 @@ impl Api {
         }
         if self.streaming.handles(info) {
             let resource = resources::row(info)?;
-            return self.streaming.serve(&self.registry, resource, info, &user, request).await;
+            return self
+                .streaming
+                .serve(&self.registry, resource, info, &user, request)
+                .await;
         }
         let (head, body) = request.into_parts();
         let wanted = negotiate::accept(&head.headers)?;
-        let call = resources::Call { api: self, info, user, headers: &head.headers, resource: resources::row(info)?, wanted };
+        let call = resources::Call {
+            api: self,
+            info,
+            user,
+            headers: &head.headers,
+            resource: resources::row(info)?,
+            wanted,
+        };
         let body = match info.verb.as_str() {
             "get" | "list" | "watch" => bytes::Bytes::new(),
             _ => body::read(body).await?,
@@ -151,7 +179,11 @@ impl Api {
     async fn other(&self, info: &Info, request: &Request<Body>) -> Result<Response<Body>, ApiError> {
         let read_only = matches!(info.verb.as_str(), "get" | "head");
         if !read_only {
-            return Err(ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"));
+            return Err(ApiError::new(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+            ));
         }
         if let Some(r) = health::respond(self, info).await {
             return Ok(r);
@@ -159,7 +191,9 @@ impl Api {
         match info.path.trim_end_matches('/') {
             "/version" => return Ok(health::version()),
             "/metrics" => return Ok(health::metrics(self)),
-            "/.well-known/openid-configuration" => return Ok(respond::json_value(200, &self.tokens.openid_configuration())),
+            "/.well-known/openid-configuration" => {
+                return Ok(respond::json_value(200, &self.tokens.openid_configuration()));
+            }
             "/openid/v1/jwks" => return Ok(respond::json_value(200, &self.tokens.jwks())),
             _ => {}
         }
@@ -170,9 +204,24 @@ impl Api {
             return Ok(r);
         }
         if info.path == "/" {
-            let paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+            let paths = [
+                "/api",
+                "/api/v1",
+                "/apis",
+                "/healthz",
+                "/livez",
+                "/metrics",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ];
             return Ok(respond::json_value(200, &serde_json::json!({"paths": paths})));
         }
-        Err(ApiError::new(404, "NotFound", "the server could not find the requested resource"))
+        Err(ApiError::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        ))
     }
 }

@@ -47,7 +47,13 @@ struct Media<'a> {
 fn media(text: &str) -> Media<'_> {
     let mut parts = text.split(';').map(str::trim);
     let kind = parts.next().unwrap_or("");
-    Media { kind, parameters: parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect() }
+    Media {
+        kind,
+        parameters: parts
+            .filter_map(|p| p.split_once('='))
+            .map(|(k, v)| (k.trim(), v.trim()))
+            .collect(),
+    }
 }
 
 impl Media<'_> {
@@ -76,7 +82,9 @@ pub fn accept(headers: &HeaderMap) -> Result<Wanted, ApiError> {
             let form = match (m.parameter("as"), m.parameter("g"), m.parameter("v")) {
                 ("", _, _) => Form::Object,
                 ("Table", "meta.k8s.io", "v1" | "v1beta1") => Form::Table,
-                ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Form::PartialMetadata,
+                ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => {
+                    Form::PartialMetadata
+                }
                 // Discovery's own forms, or one that is not known: the next choice.
                 _ => continue,
             };
@@ -89,9 +97,14 @@ pub fn accept(headers: &HeaderMap) -> Result<Wanted, ApiError> {
     }
     if any {
         let all = [JSON, YAML, PROTOBUF].join(", ");
-        return Err(ApiError::not_acceptable(format!("only the following media types are accepted: {all}")));
+        return Err(ApiError::not_acceptable(format!(
+            "only the following media types are accepted: {all}"
+        )));
     }
-    Ok(Wanted { encoding: Encoding::Json, form: Form::Object })
+    Ok(Wanted {
+        encoding: Encoding::Json,
+        form: Form::Object,
+    })
 }
 
 /// Whether the client takes aggregated discovery, and in which version (`v2`, `v2beta1`).
@@ -99,7 +112,10 @@ pub fn aggregated_discovery(headers: &HeaderMap) -> Option<&'static str> {
     let values = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
     for part in values.flat_map(|v| v.split(',')) {
         let m = media(part);
-        if m.parameter("as") == "APIGroupDiscoveryList" && m.parameter("g") == "apidiscovery.k8s.io" && encoding(m.kind) == Some(Encoding::Json) {
+        if m.parameter("as") == "APIGroupDiscoveryList"
+            && m.parameter("g") == "apidiscovery.k8s.io"
+            && encoding(m.kind) == Some(Encoding::Json)
+        {
             match m.parameter("v") {
                 "v2" => return Some("v2"),
                 "v2beta1" => return Some("v2beta1"),
@@ -129,7 +145,9 @@ pub fn content_kind(headers: &HeaderMap) -> String {
 
 fn unsupported(kind: &str) -> ApiError {
     let all = [JSON, YAML, PROTOBUF].join(", ");
-    ApiError::unsupported_media_type(format!("the body of the request was in an unknown format - accepted media types include: {all} (got {kind:?})"))
+    ApiError::unsupported_media_type(format!(
+        "the body of the request was in an unknown format - accepted media types include: {all} (got {kind:?})"
+    ))
 }
 
 #[cfg(test)]
@@ -146,11 +164,26 @@ mod tests {
     #[test]
     fn what_kubectl_and_client_go_ask_for() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(wanted(kubectl), Ok(Wanted { encoding: Encoding::Json, form: Form::Table }));
-        assert_eq!(wanted("application/vnd.kubernetes.protobuf,application/json"), Ok(Wanted { encoding: Encoding::Protobuf, form: Form::Object }));
+        assert_eq!(
+            wanted(kubectl),
+            Ok(Wanted {
+                encoding: Encoding::Json,
+                form: Form::Table
+            })
+        );
+        assert_eq!(
+            wanted("application/vnd.kubernetes.protobuf,application/json"),
+            Ok(Wanted {
+                encoding: Encoding::Protobuf,
+                form: Form::Object
+            })
+        );
         assert_eq!(
             wanted("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"),
-            Ok(Wanted { encoding: Encoding::Protobuf, form: Form::PartialMetadata })
+            Ok(Wanted {
+                encoding: Encoding::Protobuf,
+                form: Form::PartialMetadata
+            })
         );
         assert_eq!(wanted("*/*").map(|w| w.encoding), Ok(Encoding::Json));
         assert_eq!(wanted("text/html"), Err(406));

@@ -27,8 +27,22 @@ fn hash_of(path: &str, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<String>
 }
 
 fn paths() -> Vec<(String, &'static str, &'static str)> {
-    let versions = resources::groups().iter().flat_map(|(g, versions)| versions.iter().map(move |v| (*g, *v)));
-    versions.map(|(g, v)| (if g.is_empty() { format!("api/{v}") } else { format!("apis/{g}/{v}") }, g, v)).collect()
+    let versions = resources::groups()
+        .iter()
+        .flat_map(|(g, versions)| versions.iter().map(move |v| (*g, *v)));
+    versions
+        .map(|(g, v)| {
+            (
+                if g.is_empty() {
+                    format!("api/{v}")
+                } else {
+                    format!("apis/{g}/{v}")
+                },
+                g,
+                v,
+            )
+        })
+        .collect()
 }
 
 /// The index. The digest is of the build: a document is a function of it and its group version.
@@ -36,20 +50,31 @@ fn index() -> Value {
     let build = concat!(env!("CARGO_PKG_VERSION"), " ");
     let mut all = Map::new();
     for (path, _, _) in paths() {
-        let hash = hash_of(&format!("index {path}"), || Some(format!("{build}{path}").into_bytes())).unwrap_or_default();
-        all.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
+        let hash =
+            hash_of(&format!("index {path}"), || Some(format!("{build}{path}").into_bytes())).unwrap_or_default();
+        all.insert(
+            path.clone(),
+            json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}),
+        );
     }
     json!({"paths": all})
 }
 
 /// Answers the OpenAPI paths; `None` when `path` is not one, or names nothing.
 pub fn respond(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    let accept = headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let accept = headers
+        .get(http::header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
     match path.trim_end_matches('/') {
         "/openapi/v2" => {
             let proto = accept.contains("proto-openapi") && !accept.trim_start().starts_with("application/json");
             let body = if proto { openapi::v2_proto() } else { openapi::v2() };
-            Some(respond::bytes(200, if proto { V2_PROTO } else { "application/json" }, body))
+            Some(respond::bytes(
+                200,
+                if proto { V2_PROTO } else { "application/json" },
+                body,
+            ))
         }
         "/openapi/v3" => Some(respond::json_value(200, &index())),
         other => {
@@ -57,7 +82,8 @@ pub fn respond(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
             let (_, group, version) = paths().into_iter().find(|(p, _, _)| p == wanted)?;
             let mut r = respond::bytes(200, "application/json", openapi::v3(group, version)?);
             // The hash in the address changes with the document, so that it may be kept.
-            r.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public"));
+            r.headers_mut()
+                .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public"));
             Some(r)
         }
     }

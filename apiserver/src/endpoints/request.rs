@@ -31,7 +31,8 @@ impl Query {
     }
     /// Go's idea of a true boolean parameter: present and neither `false` nor `0`.
     pub fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
+        self.get(name)
+            .is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
     }
 }
 
@@ -44,7 +45,10 @@ pub fn unescape(text: &str, plus: bool) -> String {
     let mut out = Vec::with_capacity(b.len());
     let mut i = 0;
     while let Some(&c) = b.get(i) {
-        let code = b.get(i + 1..i + 3).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let code = b
+            .get(i + 1..i + 3)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match (c, code) {
             (b'%', Some(v)) => {
                 out.push(v);
@@ -90,13 +94,21 @@ impl Info {
             ..Info::default()
         };
         let path = info.path.clone();
-        let mut parts: Vec<Cow<'_, str>> = path.split('/').filter(|p| !p.is_empty()).map(|p| unescape(p, false).into()).collect();
+        let mut parts: Vec<Cow<'_, str>> = path
+            .split('/')
+            .filter(|p| !p.is_empty())
+            .map(|p| unescape(p, false).into())
+            .collect();
         let prefix = match parts.first().map(AsRef::as_ref) {
             Some("api") if parts.len() >= 3 => 1,
             Some("apis") if parts.len() >= 4 => 2,
             _ => return info,
         };
-        info.group = if prefix == 2 { parts[1].to_string() } else { String::new() };
+        info.group = if prefix == 2 {
+            parts[1].to_string()
+        } else {
+            String::new()
+        };
         info.version = parts[prefix].to_string();
         parts.drain(..=prefix);
         info.is_resource = true;
@@ -120,7 +132,11 @@ impl Info {
         if WITH_PATH.contains(&info.subresource.as_str()) {
             // As it came, escapes and closing slash included.
             let marker = format!("/{}", info.subresource);
-            info.rest = path.splitn(2, &format!("{}{marker}", info.name)).nth(1).unwrap_or("").to_owned();
+            info.rest = path
+                .splitn(2, &format!("{}{marker}", info.name))
+                .nth(1)
+                .unwrap_or("")
+                .to_owned();
         } else if rest.next().is_some() {
             // Deeper than anything that is served.
             info.is_resource = false;
@@ -171,7 +187,11 @@ impl Info {
 
 fn single_name(selector: &str) -> Option<String> {
     let parsed = keelson_machinery::labels::FieldSelector::parse(selector).ok()?;
-    parsed.terms.iter().find(|(path, equal, v)| path == "metadata.name" && *equal && !v.is_empty()).map(|(_, _, v)| v.clone())
+    parsed
+        .terms
+        .iter()
+        .find(|(path, equal, v)| path == "metadata.name" && *equal && !v.is_empty())
+        .map(|(_, _, v)| v.clone())
 }
 
 #[cfg(test)]
@@ -186,23 +206,51 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods/b", "get pods ns=a name=b sub="),
             ("GET", "/api/v1/namespaces/a", "get namespaces ns=a name=a sub="),
             ("GET", "/api/v1/namespaces", "list namespaces ns= name= sub="),
-            ("PUT", "/api/v1/namespaces/a/finalize", "update namespaces ns=a name=a sub=finalize"),
-            ("GET", "/apis/apps/v1/namespaces/a/deployments/b/scale", "get deployments ns=a name=b sub=scale"),
+            (
+                "PUT",
+                "/api/v1/namespaces/a/finalize",
+                "update namespaces ns=a name=a sub=finalize",
+            ),
+            (
+                "GET",
+                "/apis/apps/v1/namespaces/a/deployments/b/scale",
+                "get deployments ns=a name=b sub=scale",
+            ),
             ("GET", "/api/v1/pods?watch=true", "watch pods ns= name= sub="),
             ("GET", "/api/v1/pods?watch=false", "list pods ns= name= sub="),
             ("GET", "/api/v1/watch/namespaces/a/pods", "watch pods ns=a name= sub="),
-            ("GET", "/api/v1/namespaces/a/pods?watch=1&fieldSelector=metadata.name%3Db", "watch pods ns=a name=b sub="),
-            ("DELETE", "/api/v1/namespaces/a/pods", "deletecollection pods ns=a name= sub="),
-            ("POST", "/api/v1/namespaces/a/pods/b/binding", "create pods ns=a name=b sub=binding"),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods?watch=1&fieldSelector=metadata.name%3Db",
+                "watch pods ns=a name=b sub=",
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/a/pods",
+                "deletecollection pods ns=a name= sub=",
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/a/pods/b/binding",
+                "create pods ns=a name=b sub=binding",
+            ),
             ("GET", "/healthz", "get  ns= name= sub="),
             ("GET", "/apis/apps/v1", "get  ns= name= sub="),
         ];
         for (method, uri, expected) in cases {
             let i = Info::parse(&method.parse().unwrap(), &uri.parse().unwrap());
-            let text = format!("{} {} ns={} name={} sub={}", i.verb, i.resource, i.namespace, i.name, i.subresource);
+            let text = format!(
+                "{} {} ns={} name={} sub={}",
+                i.verb, i.resource, i.namespace, i.name, i.subresource
+            );
             assert_eq!(text, expected, "{method} {uri}");
         }
-        let i = Info::parse(&Method::GET, &"/api/v1/namespaces/a/services/http:b:80/proxy/x/%20y?z=1".parse().unwrap());
+        let i = Info::parse(
+            &Method::GET,
+            &"/api/v1/namespaces/a/services/http:b:80/proxy/x/%20y?z=1"
+                .parse()
+                .unwrap(),
+        );
         assert_eq!((i.subresource.as_str(), i.rest.as_str()), ("proxy", "/x/%20y"));
     }
 }

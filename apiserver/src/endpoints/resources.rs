@@ -66,8 +66,10 @@ impl Call<'_> {
     }
 
     fn check_scope(&self) -> Result<(), ApiError> {
-        let one = matches!(self.info.verb.as_str(), "get" | "update" | "patch" | "delete") || !self.info.subresource.is_empty();
-        let needs = self.resource.namespaced && (one || matches!(self.info.verb.as_str(), "create" | "deletecollection"));
+        let one = matches!(self.info.verb.as_str(), "get" | "update" | "patch" | "delete")
+            || !self.info.subresource.is_empty();
+        let needs =
+            self.resource.namespaced && (one || matches!(self.info.verb.as_str(), "create" | "deletecollection"));
         let virtual_kind = !self.resource.is_stored();
         if needs && self.info.namespace.is_empty() && !virtual_kind {
             return Err(no_route());
@@ -85,16 +87,32 @@ impl Call<'_> {
         let sub = self.subresource()?;
         let verbs = sub.map_or(self.resource.verbs, |s| s.verbs);
         if !verbs.contains(&verb) {
-            return Err(ApiError::method_not_allowed(self.resource.group, self.resource.plural, verb));
+            return Err(ApiError::method_not_allowed(
+                self.resource.group,
+                self.resource.plural,
+                verb,
+            ));
         }
         match verb {
             "get" => {
-                let o = self.api.registry.get(&Ask { subresource: self.read_subresource(), ..self.ask(false) }).await?;
+                let o = self
+                    .api
+                    .registry
+                    .get(&Ask {
+                        subresource: self.read_subresource(),
+                        ..self.ask(false)
+                    })
+                    .await?;
                 self.single(200, sub, &o)
             }
             "list" if !self.resource.is_stored() => list::empty(self.resource, self.wanted),
             "list" => {
-                let page = self.api.registry.cacher(self.resource)?.list(&list::options(self.resource, self.info)?).await?;
+                let page = self
+                    .api
+                    .registry
+                    .cacher(self.resource)?
+                    .list(&list::options(self.resource, self.info)?)
+                    .await?;
                 list::respond(self.resource, self.info, &page, self.wanted)
             }
             "watch" => watch::respond(&self.api.registry, self.resource, self.info, self.wanted).await,
@@ -103,13 +121,21 @@ impl Call<'_> {
             "patch" => self.patch(sub, &body).await,
             "delete" => self.delete(&body).await,
             "deletecollection" => self.delete_collection(&body).await,
-            _ => Err(ApiError::method_not_allowed(self.resource.group, self.resource.plural, verb)),
+            _ => Err(ApiError::method_not_allowed(
+                self.resource.group,
+                self.resource.plural,
+                verb,
+            )),
         }
     }
 
     /// Reading `status` reads the whole object; only `scale` is a kind of its own.
     fn read_subresource(&self) -> String {
-        if self.info.subresource == "scale" { "scale".into() } else { String::new() }
+        if self.info.subresource == "scale" {
+            "scale".into()
+        } else {
+            String::new()
+        }
     }
 
     fn single(&self, code: u16, sub: Option<&Subresource>, o: &Value) -> Result<Response<Body>, ApiError> {
@@ -127,7 +153,9 @@ impl Call<'_> {
 
     /// Kind of the request's body: a subresource's own, or the resource's.
     fn body_kind(&self, sub: Option<&Subresource>) -> (&'static str, &'static str, &'static str) {
-        sub.map_or((self.resource.group, self.resource.version, self.resource.kind), |s| s.kind)
+        sub.map_or((self.resource.group, self.resource.version, self.resource.kind), |s| {
+            s.kind
+        })
     }
 
     fn decode(&self, sub: Option<&Subresource>, body: &[u8]) -> Result<body::Decoded, ApiError> {
@@ -153,19 +181,43 @@ impl Call<'_> {
                 respond::value(201, &success(), self.wanted.encoding)?
             }
             Some("token") => {
-                let token = self.api.tokens.request(&ask.namespace, &ask.name, &decoded.value).await?;
+                let token = self
+                    .api
+                    .tokens
+                    .request(&ask.namespace, &ask.name, &decoded.value)
+                    .await?;
                 respond::value(201, &token, self.wanted.encoding)?
             }
-            Some(other) => return Err(ApiError::method_not_allowed(group, &format!("{plural}/{other}"), "create")),
+            Some(other) => {
+                return Err(ApiError::method_not_allowed(
+                    group,
+                    &format!("{plural}/{other}"),
+                    "create",
+                ));
+            }
             None if Reviews::handles(group, plural) => {
-                let reviews = Reviews { authorizer: &*self.api.authorizer, tokens: &self.api.tokens };
-                let answer = reviews.create(plural, &ask.namespace, &self.user, &decoded.value).await?;
+                let reviews = Reviews {
+                    authorizer: &*self.api.authorizer,
+                    tokens: &self.api.tokens,
+                };
+                let answer = reviews
+                    .create(plural, &ask.namespace, &self.user, &decoded.value)
+                    .await?;
                 respond::value(201, &answer, self.wanted.encoding)?
             }
             None if plural == "bindings" => {
                 let pods = resources::by_resource("", "v1", "pods").ok_or_else(no_route)?;
                 let name = keelson_machinery::meta::name(&decoded.value).to_owned();
-                registry.bind(&Ask { resource: pods, name, ..ask }, &decoded.value).await?;
+                registry
+                    .bind(
+                        &Ask {
+                            resource: pods,
+                            name,
+                            ..ask
+                        },
+                        &decoded.value,
+                    )
+                    .await?;
                 respond::value(201, &success(), self.wanted.encoding)?
             }
             None => {
@@ -180,15 +232,25 @@ impl Call<'_> {
 
     /// Warnings that the kind itself has for the client.
     fn warn_of_kind(&self, response: &mut Response<Body>, body: &[u8]) {
-        let Ok(tree) = serde_json::from_slice::<Value>(body) else { return };
-        let context = crate::kinds::Context { resource: self.resource, subresource: &self.info.subresource, dry_run: false };
+        let Ok(tree) = serde_json::from_slice::<Value>(body) else {
+            return;
+        };
+        let context = crate::kinds::Context {
+            resource: self.resource,
+            subresource: &self.info.subresource,
+            dry_run: false,
+        };
         let all = crate::kinds::strategy(self.resource).warnings(&context, &tree);
         respond::warn(response, &all);
     }
 
     async fn update(&self, sub: Option<&'static Subresource>, body: &[u8]) -> Result<Response<Body>, ApiError> {
         let decoded = self.decode(sub, body)?;
-        let done = self.api.registry.update(&self.ask(dry_run(self.info, None)?), decoded.value).await?;
+        let done = self
+            .api
+            .registry
+            .update(&self.ask(dry_run(self.info, None)?), decoded.value)
+            .await?;
         let mut response = self.single(if done.created { 201 } else { 200 }, sub, &done.value)?;
         respond::warn(&mut response, &decoded.warnings);
         self.warn_of_kind(&mut response, body);
@@ -214,7 +276,11 @@ impl Call<'_> {
         let validation = self.validation()?;
         let (group, version, name) = self.body_kind(sub);
         let id = resources::type_of(group, version, name).ok_or_else(no_route)?;
-        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let api_version = if group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{group}/{version}")
+        };
         let warnings = parking_lot::Mutex::new(Vec::new());
         let check = |tree: &mut Value| {
             let checked = body::check(std::mem::take(tree), id, Vec::new(), validation, name, &api_version)?;
@@ -222,7 +288,11 @@ impl Call<'_> {
             *warnings.lock() = checked.warnings;
             Ok(())
         };
-        let done = self.api.registry.patch(&self.ask(dry_run(self.info, None)?), kind, body, check).await?;
+        let done = self
+            .api
+            .registry
+            .patch(&self.ask(dry_run(self.info, None)?), kind, body, check)
+            .await?;
         let mut response = self.single(if done.created { 201 } else { 200 }, sub, &done.value)?;
         respond::warn(&mut response, &warnings.into_inner());
         Ok(response)
@@ -233,7 +303,10 @@ impl Call<'_> {
         let mut o = DeleteOptions::parse(&tree)?;
         let q = &self.info.query;
         if let Some(g) = q.get("gracePeriodSeconds") {
-            o.grace_period_seconds = Some(g.parse().map_err(|_| ApiError::bad_request(format!("invalid gracePeriodSeconds {g:?}")))?);
+            o.grace_period_seconds = Some(
+                g.parse()
+                    .map_err(|_| ApiError::bad_request(format!("invalid gracePeriodSeconds {g:?}")))?,
+            );
         }
         if let Some(p) = q.get("propagationPolicy") {
             o.propagation = Some(p.to_owned());
@@ -251,7 +324,8 @@ impl Call<'_> {
             Deleted::Marked(v) => respond::object(200, self.resource, &v, self.wanted),
             Deleted::Gone(v) if returns_object(self.resource) => respond::object(200, self.resource, &v, self.wanted),
             Deleted::Gone(v) => {
-                let mut details = json!({"name": v["metadata"]["name"], "kind": self.resource.plural, "uid": v["metadata"]["uid"]});
+                let mut details =
+                    json!({"name": v["metadata"]["name"], "kind": self.resource.plural, "uid": v["metadata"]["uid"]});
                 if !self.resource.group.is_empty() {
                     details["group"] = self.resource.group.into();
                 }
@@ -265,7 +339,11 @@ impl Call<'_> {
     async fn delete_collection(&self, body: &[u8]) -> Result<Response<Body>, ApiError> {
         let (options, dry) = self.delete_options(body)?;
         let chosen = list::options(self.resource, self.info)?;
-        let gone = self.api.registry.delete_collection(&self.ask(dry), &options, chosen).await?;
+        let gone = self
+            .api
+            .registry
+            .delete_collection(&self.ask(dry), &options, chosen)
+            .await?;
         let list = json!({"kind": self.resource.list_kind, "apiVersion": self.resource.api_version(), "metadata": {}, "items": gone});
         respond::value(200, &list, self.wanted.encoding)
     }
@@ -273,7 +351,17 @@ impl Call<'_> {
 
 /// Kinds whose deletion answers with the object (upstream: ReturnDeletedObject).
 fn returns_object(r: &Resource) -> bool {
-    r.group.is_empty() && matches!(r.plural, "pods" | "services" | "serviceaccounts" | "persistentvolumes" | "persistentvolumeclaims" | "resourcequotas" | "podtemplates")
+    r.group.is_empty()
+        && matches!(
+            r.plural,
+            "pods"
+                | "services"
+                | "serviceaccounts"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "resourcequotas"
+                | "podtemplates"
+        )
 }
 
 fn success() -> Value {

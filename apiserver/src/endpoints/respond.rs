@@ -17,7 +17,10 @@ pub fn bytes(code: u16, content_type: &str, body: impl Into<Bytes>) -> Response<
     if let Ok(v) = HeaderValue::from_str(content_type) {
         r.headers_mut().insert(http::header::CONTENT_TYPE, v);
     }
-    r.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    r.headers_mut().insert(
+        http::header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, private"),
+    );
     r
 }
 
@@ -42,7 +45,10 @@ pub fn value(code: u16, value: &Value, encoding: Encoding) -> Result<Response<Bo
 
 /// Enveloped protobuf of a tree that names its kind.
 pub fn proto(value: &Value) -> Result<Option<Vec<u8>>, ApiError> {
-    let (api_version, kind) = (value["apiVersion"].as_str().unwrap_or(""), value["kind"].as_str().unwrap_or(""));
+    let (api_version, kind) = (
+        value["apiVersion"].as_str().unwrap_or(""),
+        value["kind"].as_str().unwrap_or(""),
+    );
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let id = resources::type_of(group, version, kind).or_else(|| resources::type_of("meta.k8s.io", "v1", kind));
     let Some(id) = id else { return Ok(None) };
@@ -58,7 +64,11 @@ pub fn object(code: u16, r: &'static Resource, o: &Value, wanted: Wanted) -> Res
     match wanted.form {
         Form::Object => value(code, o, wanted.encoding),
         Form::PartialMetadata => value(code, &partial(o), wanted.encoding),
-        Form::Table => value(code, &table(r, std::slice::from_ref(o), &list_meta_of(o), "Metadata", true), wanted.encoding),
+        Form::Table => value(
+            code,
+            &table(r, std::slice::from_ref(o), &list_meta_of(o), "Metadata", true),
+            wanted.encoding,
+        ),
     }
 }
 

@@ -34,7 +34,10 @@ pub fn options(r: &'static Resource, info: &Info) -> Result<WatchOptions, ApiErr
     }
     let timeout = match info.query.text("timeoutSeconds") {
         "" | "0" => TIMEOUT_MIN + TIMEOUT_MIN.mul_f64(rand::random::<f64>()),
-        text => Duration::from_secs(text.parse().map_err(|_| ApiError::bad_request(format!("invalid timeoutSeconds {text:?}")))?),
+        text => Duration::from_secs(
+            text.parse()
+                .map_err(|_| ApiError::bad_request(format!("invalid timeoutSeconds {text:?}")))?,
+        ),
     };
     let initial = info.query.get("sendInitialEvents").map(|v| !matches!(v, "false" | "0"));
     let matching = info.query.text("resourceVersionMatch");
@@ -66,7 +69,11 @@ struct Framer {
     columns_told: bool,
 }
 
-const TYPES: [(EventType, &str); 3] = [(EventType::Added, "ADDED"), (EventType::Modified, "MODIFIED"), (EventType::Deleted, "DELETED")];
+const TYPES: [(EventType, &str); 3] = [
+    (EventType::Added, "ADDED"),
+    (EventType::Modified, "MODIFIED"),
+    (EventType::Deleted, "DELETED"),
+];
 
 impl Framer {
     fn frame(&mut self, event: &WatchEvent) -> Result<Bytes, ApiError> {
@@ -75,7 +82,10 @@ impl Framer {
                 let name = TYPES.iter().find(|(k, _)| k == kind).map_or("MODIFIED", |(_, n)| n);
                 self.object(name, object)
             }
-            WatchEvent::Bookmark { revision, initial_events_end } => self.bookmark(*revision, *initial_events_end),
+            WatchEvent::Bookmark {
+                revision,
+                initial_events_end,
+            } => self.bookmark(*revision, *initial_events_end),
             WatchEvent::Error(e) => self.tree("ERROR", &e.to_status()),
         }
     }
@@ -97,7 +107,8 @@ impl Framer {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b"\",\"object\":");
             let gvk = Some((api_version.as_str(), self.resource.kind));
-            codec::proto_to_json(self.resource.type_id, envelope.raw, gvk, Some(o.revision), &mut out).map_err(damaged)?;
+            codec::proto_to_json(self.resource.type_id, envelope.raw, gvk, Some(o.revision), &mut out)
+                .map_err(damaged)?;
             out.extend_from_slice(b"}\n");
             return Ok(out.into());
         }
@@ -124,8 +135,12 @@ impl Framer {
                 let row = json!({"cells": [], "object": {"kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata}});
                 json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": null, "rows": [row]})
             }
-            Form::PartialMetadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
-            Form::Object => json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata}),
+            Form::PartialMetadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
+            Form::Object => {
+                json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata})
+            }
         };
         self.tree("BOOKMARK", &value)
     }
@@ -149,7 +164,12 @@ fn proto_frame(name: &str, enveloped: &[u8]) -> Bytes {
     out.into()
 }
 
-pub async fn respond(registry: &Registry, r: &'static Resource, info: &Info, mut wanted: Wanted) -> Result<Response<Body>, ApiError> {
+pub async fn respond(
+    registry: &Registry,
+    r: &'static Resource,
+    info: &Info,
+    mut wanted: Wanted,
+) -> Result<Response<Body>, ApiError> {
     // Lines of YAML would have no end: upstream refuses it for streams.
     if wanted.encoding == Encoding::Yaml {
         wanted.encoding = Encoding::Json;
@@ -159,14 +179,27 @@ pub async fn respond(registry: &Registry, r: &'static Resource, info: &Info, mut
         "" => "Metadata",
         other => other,
     };
-    let framer = Framer { resource: r, wanted, include: include.to_owned(), columns_told: false };
-    let mut response = Response::new(BodyExt::boxed(Events { events: Some(events), framer }));
+    let framer = Framer {
+        resource: r,
+        wanted,
+        include: include.to_owned(),
+        columns_told: false,
+    };
+    let mut response = Response::new(BodyExt::boxed(Events {
+        events: Some(events),
+        framer,
+    }));
     let content_type = match wanted.encoding {
         Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         _ => "application/json",
     };
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-cache, private"));
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(
+        http::header::CACHE_CONTROL,
+        http::HeaderValue::from_static("no-cache, private"),
+    );
     Ok(response)
 }
 
@@ -182,7 +215,9 @@ impl http_body::Body for Events {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let Some(events) = &mut this.events else { return Poll::Ready(None) };
+        let Some(events) = &mut this.events else {
+            return Poll::Ready(None);
+        };
         let Some(event) = std::task::ready!(events.poll_recv(cx)) else {
             this.events = None;
             return Poll::Ready(None);

@@ -19,7 +19,9 @@ const GENERATE_TRIES: usize = 8;
 fn suffix() -> String {
     use rand::Rng;
     let mut rng = rand::rng();
-    (0..SUFFIX_LEN).map(|_| SUFFIX_ALPHABET[rng.random_range(0..SUFFIX_ALPHABET.len())] as char).collect()
+    (0..SUFFIX_LEN)
+        .map(|_| SUFFIX_ALPHABET[rng.random_range(0..SUFFIX_ALPHABET.len())] as char)
+        .collect()
 }
 
 fn generate(base: &str) -> String {
@@ -43,7 +45,11 @@ impl Registry {
         keelson_machinery::defaults::apply(r, &mut object);
         kinds::strategy(r).prepare_for_create(&ask.context(), &mut object);
         meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
-        meta::set(&mut object, "creationTimestamp", keelson_machinery::time::format(jiff::Timestamp::now()));
+        meta::set(
+            &mut object,
+            "creationTimestamp",
+            keelson_machinery::time::format(jiff::Timestamp::now()),
+        );
         for attempt in 1.. {
             if generated {
                 ask.name = generate(meta::generate_name(&object));
@@ -97,9 +103,17 @@ fn check_metadata(ask: &Ask, object: &mut Value) -> Result<(), ApiError> {
     }
     check_namespace(ask, object)?;
     if !matches!(meta::resource_version(object), "" | "0") {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
-    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"] {
+    for field in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "managedFields",
+    ] {
         meta::unset(object, field);
     }
     if meta::name(object).is_empty() && meta::generate_name(object).is_empty() {
@@ -117,7 +131,11 @@ pub(super) fn check_namespace(ask: &Ask, object: &mut Value) -> Result<(), ApiEr
     }
     match meta::namespace(object) {
         "" => {
-            let namespace = if ask.namespace.is_empty() { "default" } else { &ask.namespace };
+            let namespace = if ask.namespace.is_empty() {
+                "default"
+            } else {
+                &ask.namespace
+            };
             meta::set(object, "namespace", namespace);
             Ok(())
         }

@@ -43,16 +43,32 @@ impl DeleteOptions {
         let mut errors = Vec::new();
         if let Some(p) = &self.propagation {
             if self.orphan_dependents.is_some() {
-                errors.push(FieldError::invalid("propagationPolicy", &p.as_str().into(), "orphanDependents and deletionPropagation cannot be both set"));
+                errors.push(FieldError::invalid(
+                    "propagationPolicy",
+                    &p.as_str().into(),
+                    "orphanDependents and deletionPropagation cannot be both set",
+                ));
             }
             if !matches!(p.as_str(), "Foreground" | "Background" | "Orphan") {
-                errors.push(FieldError::not_supported("propagationPolicy", &p.as_str().into(), &["Background", "Foreground", "Orphan"]));
+                errors.push(FieldError::not_supported(
+                    "propagationPolicy",
+                    &p.as_str().into(),
+                    &["Background", "Foreground", "Orphan"],
+                ));
             }
         }
         if self.grace_period_seconds.is_some_and(|g| g < 0) {
-            errors.push(FieldError::invalid("gracePeriodSeconds", &self.grace_period_seconds.into(), "must be greater than or equal to 0"));
+            errors.push(FieldError::invalid(
+                "gracePeriodSeconds",
+                &self.grace_period_seconds.into(),
+                "must be greater than or equal to 0",
+            ));
         }
-        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("", "DeleteOptions", "", &errors)) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::invalid("", "DeleteOptions", "", &errors))
+        }
     }
 
     fn policy(&self) -> Option<&str> {
@@ -79,7 +95,8 @@ impl Registry {
         for _ in 0..RACE_RETRIES_MAX {
             let current = self.current(ask).await?.ok_or_else(|| ask.not_found())?;
             check_preconditions(ask, &current, options)?;
-            self.admit(ask, Operation::Delete, &Value::Null, Some(&current.value)).await?;
+            self.admit(ask, Operation::Delete, &Value::Null, Some(&current.value))
+                .await?;
             if let Some(done) = self.delete_current(ask, options, current).await? {
                 return Ok(done);
             }
@@ -90,16 +107,25 @@ impl Registry {
         Err(ask.conflict(super::MODIFIED))
     }
 
-    async fn delete_current(&self, ask: &Ask, options: &DeleteOptions, current: Current) -> Result<Option<Deleted>, ApiError> {
+    async fn delete_current(
+        &self,
+        ask: &Ask,
+        options: &DeleteOptions,
+        current: Current,
+    ) -> Result<Option<Deleted>, ApiError> {
         let strategy = kinds::strategy(ask.resource);
-        let grace = strategy.grace_period_seconds(&current.value, options.grace_period_seconds).unwrap_or(0).max(0);
+        let grace = strategy
+            .grace_period_seconds(&current.value, options.grace_period_seconds)
+            .unwrap_or(0)
+            .max(0);
         let mut new = current.value.clone();
         let finalizers = wanted_finalizers(strategy.default_orphan(), options, &new);
         let changed = finalizers != meta::finalizers(&new);
         if changed {
             meta::set(&mut new, "finalizers", json!(finalizers));
         }
-        let held_by_spec = ask.resource.plural == "namespaces" && !new["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+        let held_by_spec =
+            ask.resource.plural == "namespaces" && !new["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
         let held = !finalizers.is_empty() || held_by_spec;
         if !held && grace == 0 {
             return Ok(self.remove(ask, &current).await?.map(|_| Deleted::Gone(current.value)));
@@ -118,7 +144,9 @@ impl Registry {
         if ask.dry_run {
             return Ok(Some(Deleted::Marked(new)));
         }
-        Ok(put(self, ask, &new, current.revision).await?.map(|revision| Deleted::Marked(with_revision(new, revision))))
+        Ok(put(self, ask, &new, current.revision)
+            .await?
+            .map(|revision| Deleted::Marked(with_revision(new, revision))))
     }
 
     /// Takes the key away; `None` when the race was lost.
@@ -126,7 +154,12 @@ impl Registry {
         if ask.dry_run {
             return Ok(Some(()));
         }
-        match self.storage.delete(&ask.key(), current.revision).await.map_err(storage_error)? {
+        match self
+            .storage
+            .delete(&ask.key(), current.revision)
+            .await
+            .map_err(storage_error)?
+        {
             Guarded::Done(_) => {
                 kinds::after_delete(&self.allocators, ask.resource, &current.value);
                 Ok(Some(()))
@@ -137,19 +170,33 @@ impl Registry {
     }
 
     /// An update took the last finalizer off a deleted object: it goes now. Watchers see its state before.
-    pub(super) async fn remove_finished(&self, ask: &Ask, current: &Current, last: Value) -> Result<Option<Value>, ApiError> {
+    pub(super) async fn remove_finished(
+        &self,
+        ask: &Ask,
+        current: &Current,
+        last: Value,
+    ) -> Result<Option<Value>, ApiError> {
         Ok(self.remove(ask, current).await?.map(|()| last))
     }
 
     /// Deletes what the selectors choose; returns the last states.
-    pub async fn delete_collection(&self, ask: &Ask, options: &DeleteOptions, mut list: ListOptions) -> Result<Vec<Value>, ApiError> {
+    pub async fn delete_collection(
+        &self,
+        ask: &Ask,
+        options: &DeleteOptions,
+        mut list: ListOptions,
+    ) -> Result<Vec<Value>, ApiError> {
         list.limit = COLLECTION_PAGE;
         list.resource_version.clear();
         let mut gone = Vec::new();
         loop {
             let page = self.cacher(ask.resource)?.list(&list).await?;
             for o in &page.items {
-                let one = Ask { name: o.meta.name.clone(), namespace: o.meta.namespace.clone(), ..ask.clone() };
+                let one = Ask {
+                    name: o.meta.name.clone(),
+                    namespace: o.meta.namespace.clone(),
+                    ..ask.clone()
+                };
                 match self.delete(&one, options).await {
                     Ok(Deleted::Gone(v) | Deleted::Marked(v)) => gone.push(v),
                     Err(e) if e.reason == "NotFound" => {}
@@ -167,7 +214,9 @@ impl Registry {
 fn check_preconditions(ask: &Ask, current: &Current, o: &DeleteOptions) -> Result<(), ApiError> {
     let uid = meta::uid(&current.value);
     if let Some(wanted) = o.uid.as_ref().filter(|w| *w != uid) {
-        return Err(ask.conflict(&format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}")));
+        return Err(ask.conflict(&format!(
+            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+        )));
     }
     let version = current.revision.to_string();
     if let Some(wanted) = o.resource_version.as_ref().filter(|w| **w != version) {
@@ -186,7 +235,10 @@ fn wanted_finalizers(default_orphan: bool, o: &DeleteOptions, object: &Value) ->
         Some("Foreground") => (false, true),
         Some(_) => (false, false),
         // No word: what the finalizers already say holds.
-        None => (now.iter().any(|f| f == ORPHAN) || default_orphan && !now.iter().any(|f| f == FOREGROUND), now.iter().any(|f| f == FOREGROUND)),
+        None => (
+            now.iter().any(|f| f == ORPHAN) || default_orphan && !now.iter().any(|f| f == FOREGROUND),
+            now.iter().any(|f| f == FOREGROUND),
+        ),
     };
     for (name, wanted) in [(ORPHAN, orphan), (FOREGROUND, foreground)] {
         let there = now.iter().any(|f| f == name);

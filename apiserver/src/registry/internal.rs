@@ -18,7 +18,11 @@ const FEED_TIMEOUT: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_millis(200);
 
 pub(crate) fn system_user() -> UserInfo {
-    UserInfo { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..UserInfo::default() }
+    UserInfo {
+        name: "system:apiserver".into(),
+        groups: vec!["system:masters".into()],
+        ..UserInfo::default()
+    }
 }
 
 impl Registry {
@@ -35,16 +39,25 @@ impl Registry {
     }
 
     pub(super) async fn all(&self, resource: &'static Resource, namespace: &str) -> Result<Vec<Value>, ApiError> {
-        let o = ListOptions { namespace: namespace.to_owned(), ..ListOptions::default() };
+        let o = ListOptions {
+            namespace: namespace.to_owned(),
+            ..ListOptions::default()
+        };
         let page = self.cacher(resource)?.list(&o).await?;
-        page.items.iter().map(|i| stored::decode(resource, &i.value, i.revision)).collect()
+        page.items
+            .iter()
+            .map(|i| stored::decode(resource, &i.value, i.revision))
+            .collect()
     }
 }
 
 #[async_trait::async_trait]
 impl Objects for std::sync::Arc<Registry> {
     async fn get(&self, resource: &'static Resource, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
-        Ok(self.current(&Registry::internal(resource, namespace, name)).await?.map(|c| c.value))
+        Ok(self
+            .current(&Registry::internal(resource, namespace, name))
+            .await?
+            .map(|c| c.value))
     }
 
     async fn list(&self, resource: &'static Resource, namespace: &str) -> Result<Vec<Value>, ApiError> {
@@ -55,8 +68,18 @@ impl Objects for std::sync::Arc<Registry> {
         Registry::create(self, &Registry::internal(resource, namespace, ""), object).await
     }
 
-    async fn update(&self, resource: &'static Resource, namespace: &str, name: &str, object: Value) -> Result<Value, ApiError> {
-        Ok(Registry::update(self, &Registry::internal(resource, namespace, name), object).await?.value)
+    async fn update(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        name: &str,
+        object: Value,
+    ) -> Result<Value, ApiError> {
+        Ok(
+            Registry::update(self, &Registry::internal(resource, namespace, name), object)
+                .await?
+                .value,
+        )
     }
 
     async fn watch(&self, resource: &'static Resource) -> Result<mpsc::Receiver<Change>, ApiError> {
@@ -74,7 +97,11 @@ impl Objects for std::sync::Arc<Registry> {
                     },
                 };
                 if let Ok(page) = page {
-                    let all: Vec<Value> = page.items.iter().filter_map(|i| stored::decode(resource, &i.value, i.revision).ok()).collect();
+                    let all: Vec<Value> = page
+                        .items
+                        .iter()
+                        .filter_map(|i| stored::decode(resource, &i.value, i.revision).ok())
+                        .collect();
                     if tx.send(Change::Reset(all)).await.is_err() {
                         return;
                     }
@@ -108,8 +135,12 @@ impl Registry {
                 allow_bookmarks: true,
                 timeout: FEED_TIMEOUT,
             };
-            let Ok(cacher) = self.cacher(resource) else { return Some(()) };
-            let Ok(mut events) = cacher.watch(o).await else { return Some(()) };
+            let Ok(cacher) = self.cacher(resource) else {
+                return Some(());
+            };
+            let Ok(mut events) = cacher.watch(o).await else {
+                return Some(());
+            };
             loop {
                 let event = tokio::select! {
                     e = events.recv() => e,
@@ -123,8 +154,14 @@ impl Registry {
                     Some(WatchEvent::Error(_)) => return Some(()),
                     Some(WatchEvent::Object { kind, object, .. }) => {
                         revision = object.revision;
-                        let Ok(value) = stored::decode(resource, &object.value, object.revision) else { continue };
-                        let change = if kind == EventType::Deleted { Change::Deleted(value) } else { Change::Put(value) };
+                        let Ok(value) = stored::decode(resource, &object.value, object.revision) else {
+                            continue;
+                        };
+                        let change = if kind == EventType::Deleted {
+                            Change::Deleted(value)
+                        } else {
+                            Change::Put(value)
+                        };
                         tx.send(change).await.ok()?;
                     }
                 }

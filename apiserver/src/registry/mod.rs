@@ -3,7 +3,6 @@
 //! Invariants: a write is one guarded transaction on one key; what was read, admitted and validated is what is
 //! written, or the write is tried again from a new read; an object that is stored was valid in its kind.
 
-mod convert;
 mod create;
 pub mod delete;
 mod internal;
@@ -52,7 +51,11 @@ impl Ask {
         ApiError::conflict(self.resource.group, self.resource.plural, &self.name, why)
     }
     fn context(&self) -> kinds::Context<'_> {
-        kinds::Context { resource: self.resource, subresource: &self.subresource, dry_run: self.dry_run }
+        kinds::Context {
+            resource: self.resource,
+            subresource: &self.subresource,
+            dry_run: self.dry_run,
+        }
     }
     fn key(&self) -> Vec<u8> {
         stored::key(self.resource, &self.namespace, &self.name)
@@ -60,7 +63,8 @@ impl Ask {
 }
 
 /// Upstream's words for a lost race.
-pub const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+pub const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// An object as it is stored now.
 #[derive(Clone, Debug)]
@@ -82,9 +86,17 @@ impl Registry {
         let mut cachers = HashMap::new();
         for r in resources::all().iter().filter(|r| r.is_stored()) {
             let row = stored::storage_row(r);
-            cachers.entry(row.storage_prefix).or_insert_with(|| Cacher::new(storage.clone(), row, stop.clone()));
+            cachers
+                .entry(row.storage_prefix)
+                .or_insert_with(|| Cacher::new(storage.clone(), row, stop.clone()));
         }
-        Arc::new(Registry { storage, cachers, allocators, admission: OnceLock::new(), stop })
+        Arc::new(Registry {
+            storage,
+            cachers,
+            allocators,
+            admission: OnceLock::new(),
+            stop,
+        })
     }
 
     /// Admission looks at objects through the registry, so it comes after it.
@@ -93,7 +105,9 @@ impl Registry {
     }
 
     pub fn cacher(&self, r: &Resource) -> Result<&Arc<Cacher>, ApiError> {
-        self.cachers.get(r.storage_prefix).ok_or_else(|| ApiError::method_not_allowed(r.group, r.plural, "list"))
+        self.cachers
+            .get(r.storage_prefix)
+            .ok_or_else(|| ApiError::method_not_allowed(r.group, r.plural, "list"))
     }
 
     /// The object as it is stored now; a linearizable read.
@@ -142,7 +156,11 @@ impl Registry {
     }
 }
 
-fn admission_request<'a>(ask: &'a Ask, operation: admission::Operation, old: Option<&'a Value>) -> admission::Request<'a> {
+fn admission_request<'a>(
+    ask: &'a Ask,
+    operation: admission::Operation,
+    old: Option<&'a Value>,
+) -> admission::Request<'a> {
     admission::Request {
         operation,
         resource: ask.resource,
@@ -156,7 +174,10 @@ fn admission_request<'a>(ask: &'a Ask, operation: admission::Operation, old: Opt
 }
 
 fn decode(r: &'static Resource, kv: &KeyValue) -> Result<Current, ApiError> {
-    Ok(Current { value: stored::decode(r, &kv.value, kv.mod_revision)?, revision: kv.mod_revision })
+    Ok(Current {
+        value: stored::decode(r, &kv.value, kv.mod_revision)?,
+        revision: kv.mod_revision,
+    })
 }
 
 /// What a failed store is to a client (upstream: storage/errors).
@@ -184,7 +205,12 @@ fn with_revision(mut value: Value, revision: Revision) -> Value {
 async fn put(registry: &Registry, ask: &Ask, value: &Value, expected: Revision) -> Result<Option<Revision>, ApiError> {
     let bytes = stored::encode(ask.resource, value)?;
     let ttl = Registry::ttl_seconds(ask.resource);
-    match registry.storage.put(&ask.key(), bytes.into(), expected, ttl).await.map_err(storage_error)? {
+    match registry
+        .storage
+        .put(&ask.key(), bytes.into(), expected, ttl)
+        .await
+        .map_err(storage_error)?
+    {
         Guarded::Done(revision) => Ok(Some(revision)),
         Guarded::Conflict { .. } => Ok(None),
     }

@@ -26,9 +26,12 @@ impl Registry {
         let tree: Value = match kind {
             PatchType::Json => Value::Null,
             _ => {
-                let v: Value = serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
+                let v: Value = serde_json::from_slice(patch)
+                    .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
                 if !v.is_object() {
-                    return Err(ApiError::bad_request("error decoding patch: the patch is not an object"));
+                    return Err(ApiError::bad_request(
+                        "error decoding patch: the patch is not an object",
+                    ));
                 }
                 v
             }
@@ -45,7 +48,11 @@ impl Registry {
                 PatchType::Json => json_patch(&mut after, patch).map_err(refused)?,
                 PatchType::Merge => merge_patch(&mut after, &tree),
                 PatchType::Strategic => {
-                    let id = if main.is_some() { ask.resource.type_id } else { super::scale::type_id()? };
+                    let id = if main.is_some() {
+                        ask.resource.type_id
+                    } else {
+                        super::scale::type_id()?
+                    };
                     strategic::apply(id, &mut after, &tree).map_err(refused)?;
                 }
             }

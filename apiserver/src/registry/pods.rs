@@ -17,7 +17,8 @@ impl Registry {
         }
         let kind = binding["target"]["kind"].as_str().unwrap_or_default();
         if !matches!(kind, "" | "Node") {
-            let e = keelson_machinery::status::FieldError::not_supported("target.kind", &kind.into(), &["Node", "<empty>"]);
+            let e =
+                keelson_machinery::status::FieldError::not_supported("target.kind", &kind.into(), &["Node", "<empty>"]);
             return Err(ApiError::invalid("", "Binding", &ask.name, &[e]));
         }
         for _ in 0..RACE_RETRIES_MAX {
@@ -25,11 +26,16 @@ impl Registry {
             let wanted = binding["metadata"]["uid"].as_str().unwrap_or_default();
             let uid = keelson_machinery::meta::uid(&current.value);
             if !wanted.is_empty() && wanted != uid {
-                return Err(ask.conflict(&format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}")));
+                return Err(ask.conflict(&format!(
+                    "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+                )));
             }
             let mut pod = current.value.clone();
             if keelson_machinery::meta::deletion_timestamp(&pod).is_some() {
-                return Err(ask.conflict(&format!("pod {} is being deleted, cannot be assigned to a host", ask.name)));
+                return Err(ask.conflict(&format!(
+                    "pod {} is being deleted, cannot be assigned to a host",
+                    ask.name
+                )));
             }
             if let Some(n) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
                 return Err(ask.conflict(&format!("pod {} is already assigned to node {n:?}", ask.name)));
@@ -53,18 +59,33 @@ impl Registry {
     pub async fn evict(&self, ask: &Ask, eviction: &Value) -> Result<(), ApiError> {
         let options = DeleteOptions::parse(&eviction["deleteOptions"])?;
         let pod = self.current(ask).await?.ok_or_else(|| ask.not_found())?.value;
-        let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"));
+        let ended = matches!(
+            pod["status"]["phase"].as_str(),
+            Some("Succeeded" | "Failed" | "Pending")
+        );
         if !ended && keelson_machinery::meta::deletion_timestamp(&pod).is_none() {
             self.spend_disruption(ask, &pod).await?;
         }
-        match self.delete(&Ask { subresource: String::new(), ..ask.clone() }, &options).await? {
+        match self
+            .delete(
+                &Ask {
+                    subresource: String::new(),
+                    ..ask.clone()
+                },
+                &options,
+            )
+            .await?
+        {
             Deleted::Gone(_) | Deleted::Marked(_) => Ok(()),
         }
     }
 
     async fn spend_disruption(&self, ask: &Ask, pod: &Value) -> Result<(), ApiError> {
-        let Some(row) = resources::by_resource("policy", "v1", "poddisruptionbudgets") else { return Ok(()) };
-        let labels: std::collections::BTreeMap<String, String> = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
+        let Some(row) = resources::by_resource("policy", "v1", "poddisruptionbudgets") else {
+            return Ok(());
+        };
+        let labels: std::collections::BTreeMap<String, String> =
+            serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
         let budgets: Vec<Value> = self.all(row, &ask.namespace).await?;
         let mut covering = budgets.into_iter().filter(|b| {
             serde_json::from_value(b["spec"]["selector"].clone())
@@ -74,14 +95,22 @@ impl Registry {
         });
         let Some(budget) = covering.next() else { return Ok(()) };
         if covering.next().is_some() {
-            return Err(ApiError::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
+            return Err(ApiError::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
         }
-        let one = Ask { resource: row, name: keelson_machinery::meta::name(&budget).to_owned(), subresource: "status".into(), ..ask.clone() };
+        let one = Ask {
+            resource: row,
+            name: keelson_machinery::meta::name(&budget).to_owned(),
+            subresource: "status".into(),
+            ..ask.clone()
+        };
         for _ in 0..RACE_RETRIES_MAX {
             let current = self.current(&one).await?.ok_or_else(|| one.not_found())?;
             let allowed = current.value["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
             if allowed <= 0 {
-                let mut e = ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
+                let mut e =
+                    ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
                 let needs = &current.value["status"]["desiredHealthy"];
                 let has = &current.value["status"]["currentHealthy"];
                 e.details = Some(json!({"causes": [{
@@ -119,7 +148,9 @@ fn set_scheduled(pod: &mut Value) {
     if !pod["status"]["conditions"].is_array() {
         pod["status"]["conditions"] = json!([]);
     }
-    let Some(all) = pod["status"]["conditions"].as_array_mut() else { return };
+    let Some(all) = pod["status"]["conditions"].as_array_mut() else {
+        return;
+    };
     match all.iter_mut().find(|c| c["type"] == "PodScheduled") {
         Some(c) => *c = condition,
         None => all.push(condition),

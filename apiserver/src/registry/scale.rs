@@ -12,7 +12,10 @@ pub(super) fn type_id() -> Result<TypeId, ApiError> {
 
 /// `autoscaling/v1` Scale of a workload.
 fn scale_of(o: &Value) -> Value {
-    let selector = match o["spec"]["selector"].get("matchLabels").or_else(|| o["spec"]["selector"].get("matchExpressions")) {
+    let selector = match o["spec"]["selector"]
+        .get("matchLabels")
+        .or_else(|| o["spec"]["selector"].get("matchExpressions"))
+    {
         Some(_) => serde_json::from_value(o["spec"]["selector"].clone())
             .ok()
             .and_then(|s| keelson_machinery::labels::Selector::from_structured(&s).ok())
@@ -21,7 +24,10 @@ fn scale_of(o: &Value) -> Value {
         // A ReplicationController's selector is a plain map.
         None => {
             let pairs = o["spec"]["selector"].as_object().into_iter().flatten();
-            pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
+            pairs
+                .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join(",")
         }
     };
     let m = &o["metadata"];
@@ -49,7 +55,10 @@ impl Registry {
             let e = FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
             return Err(ApiError::invalid("autoscaling", "Scale", &ask.name, &[e]));
         }
-        let main = Ask { subresource: String::new(), ..ask.clone() };
+        let main = Ask {
+            subresource: String::new(),
+            ..ask.clone()
+        };
         for _ in 0..RACE_RETRIES_MAX {
             let current = self.current(&main).await?.ok_or_else(|| ask.not_found())?;
             if !wanted.is_empty() && wanted != current.revision.to_string() {

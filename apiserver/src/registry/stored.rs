@@ -1,10 +1,9 @@
 //! Between stored bytes and trees: envelope, version, resourceVersion.
 
-use super::convert;
 use crate::storage::Revision;
-use keelson_machinery::codec;
 use keelson_machinery::resources::{self, Resource};
 use keelson_machinery::status::ApiError;
+use keelson_machinery::{codec, convert};
 use serde_json::Value;
 
 /// Where an object lives: `/registry/<prefix>/[<namespace>/]<name>`.
@@ -40,14 +39,20 @@ pub fn is_native(r: &Resource) -> bool {
 
 /// The tree of stored bytes in the version of `r`, with `apiVersion`, `kind` and resourceVersion.
 pub fn decode(r: &'static Resource, bytes: &[u8], revision: Revision) -> Result<Value, ApiError> {
-    let broken = |why: &dyn std::fmt::Display| ApiError::internal(format!("a stored object of {:?} is damaged: {why}", r.plural));
+    let broken = |why: &dyn std::fmt::Display| {
+        ApiError::internal(format!("a stored object of {:?} is damaged: {why}", r.plural))
+    };
     let mut value = if bytes.starts_with(&codec::MAGIC) {
         let envelope = codec::unwrap_envelope(bytes).map_err(|e| broken(&e))?;
-        let (group, version) = envelope.api_version.split_once('/').unwrap_or(("", envelope.api_version));
+        let (group, version) = envelope
+            .api_version
+            .split_once('/')
+            .unwrap_or(("", envelope.api_version));
         let id = resources::type_of(group, version, envelope.kind)
             .ok_or_else(|| broken(&format!("unknown kind {} {}", envelope.api_version, envelope.kind)))?;
-        let value = codec::proto_to_value(id, envelope.raw).map_err(|e| broken(&e))?;
-        convert::between((group, version), r, value)
+        let mut value = codec::proto_to_value(id, envelope.raw).map_err(|e| broken(&e))?;
+        convert::convert(r.kind, (group, version), (r.group, r.version), &mut value);
+        value
     } else {
         serde_json::from_slice(bytes).map_err(|e| broken(&e))?
     };
@@ -61,7 +66,8 @@ pub fn decode(r: &'static Resource, bytes: &[u8], revision: Revision) -> Result<
 /// Bytes to store: upstream's envelope in the storage version, without resourceVersion.
 pub fn encode(r: &'static Resource, value: &Value) -> Result<Vec<u8>, ApiError> {
     let row = storage_row(r);
-    let mut value = convert::between((r.group, r.version), row, value.clone());
+    let mut value = value.clone();
+    convert::convert(r.kind, (r.group, r.version), (row.group, row.version), &mut value);
     if let Some(m) = keelson_machinery::meta::metadata_mut(&mut value) {
         m.remove("resourceVersion");
         m.remove("selfLink");

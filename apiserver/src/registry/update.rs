@@ -42,7 +42,12 @@ impl Registry {
                         reason: "FieldValueInvalid",
                         message: "Invalid value: 0: must be specified for an update".into(),
                     };
-                    return Err(ApiError::invalid(ask.resource.group, ask.resource.kind, &ask.name, &[e]));
+                    return Err(ApiError::invalid(
+                        ask.resource.group,
+                        ask.resource.kind,
+                        &ask.name,
+                        &[e],
+                    ));
                 }
             } else if wanted != current.revision.to_string() {
                 return Err(ask.conflict(MODIFIED));
@@ -93,7 +98,12 @@ fn check_name(ask: &Ask, object: &Value) -> Result<(), ApiError> {
     match meta::name(object) {
         "" => {
             let e = FieldError::required("metadata.name", "name must be provided");
-            Err(ApiError::invalid(ask.resource.group, ask.resource.kind, &ask.name, &[e]))
+            Err(ApiError::invalid(
+                ask.resource.group,
+                ask.resource.kind,
+                &ask.name,
+                &[e],
+            ))
         }
         n if n == ask.name => Ok(()),
         other => Err(ApiError::bad_request(format!(
@@ -107,9 +117,17 @@ fn check_name(ask: &Ask, object: &Value) -> Result<(), ApiError> {
 fn keep_system_fields(ask: &Ask, new: &mut Value, old: &Value) -> Result<(), ApiError> {
     let (had, has) = (meta::uid(old), meta::uid(new));
     if !has.is_empty() && has != had {
-        return Err(ask.conflict(&format!("Precondition failed: UID in precondition: {has}, UID in object meta: {had}")));
+        return Err(ask.conflict(&format!(
+            "Precondition failed: UID in precondition: {has}, UID in object meta: {had}"
+        )));
     }
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
         match old["metadata"].get(field) {
             Some(v) if !v.is_null() => meta::set(new, field, v.clone()),
             _ => {
@@ -127,7 +145,11 @@ fn prepare(ask: &Ask, new: &mut Value, old: &Value) {
         let finalizers = new["spec"]["finalizers"].clone();
         let version = new["metadata"]["resourceVersion"].clone();
         *new = old.clone();
-        new["spec"]["finalizers"] = if finalizers.is_array() { finalizers } else { serde_json::json!([]) };
+        new["spec"]["finalizers"] = if finalizers.is_array() {
+            finalizers
+        } else {
+            serde_json::json!([])
+        };
         new["metadata"]["resourceVersion"] = version;
         return;
     }
