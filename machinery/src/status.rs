@@ -204,6 +204,16 @@ impl ApiError {
         }
         s
     }
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+    pub fn service_unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+    /// Seconds for the `Retry-After` header, when the error carries them.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.details.as_ref()?.get("retryAfterSeconds")?.as_u64()
+    }
     /// The `Status` object, `apiVersion` and `kind` included.
     pub fn to_status(&self) -> Value {
         let mut v = json!({
@@ -217,5 +227,44 @@ impl ApiError {
             v["metadata"]["continue"] = self.continue_token.clone().into();
         }
         v
+    }
+}
+
+/// Patches that cannot be applied. Upstream hides the text of a 422 behind a general sentence; ours says what is wrong.
+impl From<crate::patch::Error> for ApiError {
+    fn from(e: crate::patch::Error) -> Self {
+        match e {
+            crate::patch::Error::BadRequest(m) => Self::bad_request(m),
+            crate::patch::Error::Unprocessable(m) => Self::new(422, "Invalid", m),
+            crate::patch::Error::TooLarge(m) => Self::too_large(m),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wording_and_details() {
+        let e = ApiError::not_found("apps", "deployments", "d");
+        assert_eq!(e.message, "deployments.apps \"d\" not found");
+        assert_eq!(
+            e.to_status(),
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 404,
+                "reason": "NotFound", "message": e.message, "details": {"name": "d", "group": "apps", "kind": "deployments"}})
+        );
+        let errors = [
+            FieldError::required("spec.a", ""),
+            FieldError::invalid("spec.b", &json!("x"), "must be y"),
+        ];
+        let e = ApiError::invalid("", "Pod", "p", &errors);
+        assert_eq!(
+            e.message,
+            "Pod \"p\" is invalid: [spec.a: Required value, spec.b: Invalid value: \"x\": must be y]"
+        );
+        assert_eq!(e.to_status()["details"]["causes"][1]["field"], "spec.b");
+        assert_eq!(ApiError::too_many_requests("slow", 3).retry_after_seconds(), Some(3));
+        assert_eq!(ApiError::from(crate::patch::Error::TooLarge("x".into())).code, 413);
     }
 }
