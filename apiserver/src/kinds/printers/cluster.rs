@@ -57,7 +57,12 @@ pub(super) fn config_map(o: &Value, now: Timestamp) -> Row {
 
 pub(super) fn secret(o: &Value, now: Timestamp) -> Row {
     let count = entries(&o["data"]).count();
-    Row::of(vec![name(o), text(&o["type"]).into(), count.into(), created_since(o, now)])
+    Row::of(vec![
+        name(o),
+        text(&o["type"]).into(),
+        count.into(),
+        created_since(o, now),
+    ])
 }
 
 /// Events of both groups: events.k8s.io has other names for the same fields.
@@ -75,7 +80,10 @@ pub(super) fn event(o: &Value, now: Timestamp) -> Row {
     };
     let series = &o["series"];
     let (last, count) = if series.is_object() {
-        (age::since(&series["lastObservedTime"], now), series["count"].as_i64().unwrap_or(0))
+        (
+            age::since(&series["lastObservedTime"], now),
+            series["count"].as_i64().unwrap_or(0),
+        )
     } else {
         (last, either("count", "deprecatedCount").as_i64().unwrap_or(0).max(1))
     };
@@ -84,7 +92,10 @@ pub(super) fn event(o: &Value, now: Timestamp) -> Row {
         "" => kind,
         n => format!("{kind}/{n}"),
     };
-    let component = or(&source["component"], or(&o["reportingComponent"], text(&o["reportingController"])));
+    let component = or(
+        &source["component"],
+        or(&o["reportingComponent"], text(&o["reportingController"])),
+    );
     let host = or(&source["host"], text(&o["reportingInstance"]));
     let from = if host.is_empty() {
         component.to_owned()
@@ -109,7 +120,11 @@ pub(super) fn resource_quota(o: &Value, now: Timestamp) -> Row {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     let used = &o["status"]["used"];
     for (resource, hard) in entries(&o["status"]["hard"]) {
-        let list = if resource.starts_with("limits.") { &mut limits } else { &mut requests };
+        let list = if resource.starts_with("limits.") {
+            &mut limits
+        } else {
+            &mut requests
+        };
         list.push(format!("{resource}: {}/{}", or(&used[resource], "0"), text(hard)));
     }
     Row::of(vec![

@@ -64,11 +64,13 @@ fn core(plural: &str) -> (&'static [Column], Print) {
         "services" => row!(network::service; NAME, f("Type", "spec.type"), f("Cluster-IP", "spec.clusterIP"),
             f("External-IP", "spec.externalIPs"), f("Port(s)", "spec.ports"), AGE, SELECTOR),
         "endpoints" => row!(network::endpoints; NAME, f("Endpoints", "subsets"), AGE),
-        "nodes" => row!(cluster::node; NAME, t("Status", "The status of the node"), t("Roles", "The roles of the node"),
+        "nodes" => {
+            row!(cluster::node; NAME, t("Status", "The status of the node"), t("Roles", "The roles of the node"),
             AGE, f("Version", "status.nodeInfo.kubeletVersion"), f("Internal-IP", "status.addresses").wide(),
             f("External-IP", "status.addresses").wide(), f("OS-Image", "status.nodeInfo.osImage").wide(),
             f("Kernel-Version", "status.nodeInfo.kernelVersion").wide(),
-            f("Container-Runtime", "status.nodeInfo.containerRuntimeVersion").wide()),
+            f("Container-Runtime", "status.nodeInfo.containerRuntimeVersion").wide())
+        }
         "namespaces" => row!(cluster::namespace; NAME, t("Status", "The status of the namespace"), AGE),
         "events" => row!(cluster::event; f("Last Seen", "lastTimestamp"), f("Type", "type"), f("Reason", "reason"),
             f("Object", "involvedObject"), f("Subobject", "involvedObject.fieldPath").wide(),
@@ -121,7 +123,7 @@ fn workload(group: &str, plural: &str) -> (&'static [Column], Print) {
             f("Last Schedule", "status.lastScheduleTime"), AGE, CONTAINERS, IMAGES,
             f("Selector", "spec.jobTemplate.spec.selector").wide()),
         ("autoscaling", "horizontalpodautoscalers") => row!(other::autoscaler; NAME,
-            f("Reference", "spec.scaleTargetRef"), f("Targets", "spec.metrics"), f("MinPods", "spec.minReplicas"),
+            f("Reference", "spec.scaleTargetRef"), t("Targets", "The metrics that decide, as they are and as they should be."), f("MinPods", "spec.minReplicas"),
             f("MaxPods", "spec.maxReplicas"), f("Replicas", "status.currentReplicas"), AGE),
         ("policy", "poddisruptionbudgets") => row!(other::disruption_budget; NAME,
             t("Min Available", "The minimum number of pods that must be available."),

@@ -91,7 +91,11 @@ fn or<'a>(v: &'a Value, none: &'a str) -> &'a str {
 /// `a=b,c=d` or `<none>`
 fn labels(v: &Value) -> String {
     let pairs: Vec<String> = entries(v).map(|(k, v)| format!("{k}={}", text(v))).collect();
-    if pairs.is_empty() { "<none>".into() } else { pairs.join(",") }
+    if pairs.is_empty() {
+        "<none>".into()
+    } else {
+        pairs.join(",")
+    }
 }
 
 /// A label selector in its text form.

@@ -28,7 +28,11 @@ fn external(o: &Value) -> String {
         "ClusterIP" | "NodePort" => given.join(","),
         "LoadBalancer" => {
             let all = [balancer(o), given].concat();
-            if all.is_empty() { "<pending>".into() } else { all.join(",") }
+            if all.is_empty() {
+                "<pending>".into()
+            } else {
+                all.join(",")
+            }
         }
         "ExternalName" => text(&o["spec"]["externalName"]).to_owned(),
         _ => "<unknown>".into(),
@@ -47,7 +51,11 @@ pub(super) fn service(o: &Value, now: Timestamp) -> Row {
             }
         })
         .collect();
-    let ports = if ports.is_empty() { "<none>".into() } else { ports.join(",") };
+    let ports = if ports.is_empty() {
+        "<none>".into()
+    } else {
+        ports.join(",")
+    };
     Row::of(vec![
         name(o),
         text(&spec["type"]).into(),
@@ -122,7 +130,11 @@ pub(super) fn ingress(o: &Value, now: Timestamp) -> Row {
         (_, true) => format!("{} + {} more...", hosts.join(","), rules.len() - SHOWN_MAX),
         _ => hosts.join(","),
     };
-    let ports = if items(&o["spec"]["tls"]).is_empty() { "80" } else { "80, 443" };
+    let ports = if items(&o["spec"]["tls"]).is_empty() {
+        "80"
+    } else {
+        "80, 443"
+    };
     Row::of(vec![
         name(o),
         or(&o["spec"]["ingressClassName"], "<none>").into(),

@@ -45,7 +45,11 @@ fn metric(spec: &Value, status: &Value) -> String {
     };
     let average = text(&target["averageValue"]);
     if !average.is_empty() {
-        let suffix = if matches!(kind, "external" | "object") { " (avg)" } else { "" };
+        let suffix = if matches!(kind, "external" | "object") {
+            " (avg)"
+        } else {
+            ""
+        };
         return format!("{label}{}/{average}{suffix}", or(&current["averageValue"], "<unknown>"));
     }
     if key {
@@ -53,7 +57,11 @@ fn metric(spec: &Value, status: &Value) -> String {
         let now = percent(&current["averageUtilization"], "<unknown>");
         return format!("{label}{now}/{}", percent(&target["averageUtilization"], "<auto>"));
     }
-    format!("{label}{}/{}", or(&current["value"], "<unknown>"), or(&target["value"], "0"))
+    format!(
+        "{label}{}/{}",
+        or(&current["value"], "<unknown>"),
+        or(&target["value"], "0")
+    )
 }
 
 pub(super) fn autoscaler(o: &Value, now: Timestamp) -> Row {
@@ -139,7 +147,9 @@ pub(super) fn admission_binding(o: &Value, now: Timestamp) -> Row {
 
 pub(super) fn flow_schema(o: &Value, now: Timestamp) -> Row {
     let spec = &o["spec"];
-    let dangling = items(&o["status"]["conditions"]).iter().find(|c| c["type"] == "Dangling");
+    let dangling = items(&o["status"]["conditions"])
+        .iter()
+        .find(|c| c["type"] == "Dangling");
     Row::of(vec![
         name(o),
         text(&spec["priorityLevelConfiguration"]["name"]).into(),
@@ -172,7 +182,9 @@ pub(super) fn api_service(o: &Value, now: Timestamp) -> Row {
     } else {
         "Local".into()
     };
-    let available = items(&o["status"]["conditions"]).iter().find(|c| c["type"] == "Available");
+    let available = items(&o["status"]["conditions"])
+        .iter()
+        .find(|c| c["type"] == "Available");
     let available = match available {
         Some(c) if c["status"] == "True" => "True".to_owned(),
         Some(c) => format!("{} ({})", text(&c["status"]), text(&c["reason"])),

@@ -13,7 +13,9 @@ struct Restarts {
 impl Restarts {
     fn add(&mut self, status: &Value) {
         self.count += status["restartCount"].as_i64().unwrap_or(0);
-        self.last = self.last.max(age::parse(&status["lastState"]["terminated"]["finishedAt"]));
+        self.last = self
+            .last
+            .max(age::parse(&status["lastState"]["terminated"]["finishedAt"]));
     }
 }
 
@@ -102,10 +104,7 @@ pub(super) fn pod(p: &Value, now: Timestamp) -> Row {
         }
     }
     let restarted = match restarts {
-        Restarts {
-            count,
-            last: Some(at),
-        } if count != 0 => {
+        Restarts { count, last: Some(at) } if count != 0 => {
             format!("{count} ({} ago)", age::human(now.as_second() - at.as_second()))
         }
         r => r.count.to_string(),
@@ -117,9 +116,8 @@ pub(super) fn pod(p: &Value, now: Timestamp) -> Row {
     } else {
         format!("{passed}/{}", gates.len())
     };
-    let finished = |message: &str| {
-        vec![json!({"type": "Completed", "status": "True", "reason": phase, "message": message})]
-    };
+    let finished =
+        |message: &str| vec![json!({"type": "Completed", "status": "True", "reason": phase, "message": message})];
     Row {
         cells: vec![
             name(p),

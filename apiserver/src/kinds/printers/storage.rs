@@ -40,7 +40,11 @@ fn class_of(o: &Value) -> Value {
 pub(super) fn volume(o: &Value, now: Timestamp) -> Row {
     let spec = &o["spec"];
     let claim = if spec["claimRef"].is_object() {
-        format!("{}/{}", text(&spec["claimRef"]["namespace"]), text(&spec["claimRef"]["name"]))
+        format!(
+            "{}/{}",
+            text(&spec["claimRef"]["namespace"]),
+            text(&spec["claimRef"]["name"])
+        )
     } else {
         String::new()
     };

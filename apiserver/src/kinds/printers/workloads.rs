@@ -19,7 +19,12 @@ fn formatted(v: &Value) -> Value {
 
 pub(super) fn pod_template(o: &Value, _now: Timestamp) -> Row {
     let [names, images] = containers(&o["template"]["spec"]["containers"]);
-    Row::of(vec![name(o), names, images, labels(&o["template"]["metadata"]["labels"]).into()])
+    Row::of(vec![
+        name(o),
+        names,
+        images,
+        labels(&o["template"]["metadata"]["labels"]).into(),
+    ])
 }
 
 pub(super) fn replication_controller(o: &Value, now: Timestamp) -> Row {
