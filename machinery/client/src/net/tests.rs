@@ -144,6 +144,17 @@ fn get(path: &str) -> http::Request<Body> {
     http::Request::get(path).body(empty()).unwrap()
 }
 
+/// The client learns of a closed connection from its own task; until then a request may still fail.
+async fn reconnected(t: &NetTransport) {
+    let again = async {
+        while t.send(get("/again")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let bound = std::time::Duration::from_secs(10);
+    tokio::time::timeout(bound, again).await.unwrap();
+}
+
 async fn text(t: &NetTransport, path: &str) -> String {
     let r = t.send(get(path)).await.unwrap();
     String::from_utf8(r.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
@@ -169,10 +180,7 @@ async fn http2_with_a_client_certificate_on_one_connection() {
     }
     assert_eq!(s.connections.load(Ordering::SeqCst), 1, "a burst opens one connection");
     s.break_connections();
-    // The client learns of the closed connection from its own task; until then a request may still fail.
-    while t.send(get("/again")).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    reconnected(&t).await;
     assert_eq!(s.connections.load(Ordering::SeqCst), 2);
 }
 
@@ -204,9 +212,7 @@ async fn http1_and_tokens_reuse_idle_connections() {
     }
     assert_eq!(s.connections.load(Ordering::SeqCst), 1);
     s.break_connections();
-    while t.send(get("/again")).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    reconnected(&t).await;
 }
 
 #[tokio::test]
