@@ -9,10 +9,6 @@ use std::time::{Duration, Instant};
 
 /// Keys a page of the first list.
 pub(super) const PAGE_KEYS: u64 = 10_000;
-/// How often bookmarks are sent and idleness is looked at (upstream: bookmarkFrequency).
-const TICK: Duration = Duration::from_secs(60);
-/// A cache without reader or watcher for so long is dropped.
-const IDLE_MAX: Duration = Duration::from_secs(600);
 /// Between attempts to reach a store that failed.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -109,7 +105,7 @@ async fn follow(cacher: &Cacher, backoff: &mut Duration) -> End {
         Ok(events) => events,
         Err(e) => return ended(cacher, &e),
     };
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + cacher.timing.tick, cacher.timing.tick);
     let mut bookmark_due = false;
     loop {
         tokio::select! {
@@ -186,5 +182,5 @@ fn idle(cacher: &Cacher) -> bool {
     cacher.snapshots.lock().trim(now);
     let mut state = cacher.state.lock();
     state.trim(now);
-    state.watcher_count() == 0 && now.saturating_duration_since(*cacher.used.lock()) > IDLE_MAX
+    state.watcher_count() == 0 && now.saturating_duration_since(*cacher.used.lock()) > cacher.timing.idle_max
 }

@@ -88,14 +88,10 @@ impl Cacher {
         }
     }
 
-    /// The content at exactly that revision, if it is in memory.
+    /// The content at exactly that revision, if pages of it were read lately. Nothing else is answered from
+    /// memory: a revision that the store has compacted must expire here too.
     fn view_at(&self, revision: Revision) -> Option<Objects> {
-        if let Some(objects) = self.snapshots.lock().find(revision, Instant::now()) {
-            return Some(objects);
-        }
-        let state = self.state.lock();
-        let unchanged = revision >= state.oldest && revision <= state.revision && state.changes_after(revision) == 0;
-        (state.revision > 0 && unchanged).then(|| state.objects.clone())
+        self.snapshots.lock().find(revision, Instant::now())
     }
 
     fn page(&self, objects: &Objects, revision: Revision, ask: &Ask<'_>) -> Page {

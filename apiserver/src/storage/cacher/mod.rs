@@ -29,8 +29,26 @@ mod watch;
 
 pub use object::{EncodingKey, Encodings, Object};
 
-/// How long a read waits for the cache to reach a revision (upstream: blockTimeout).
-const FRESH_WAIT_MAX: Duration = Duration::from_secs(3);
+/// The waits that tests shorten.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// How long a read waits for the cache to reach a revision (upstream: blockTimeout).
+    fresh_wait_max: Duration,
+    /// How often bookmarks are sent and idleness is looked at (upstream: bookmarkFrequency).
+    tick: Duration,
+    /// How long before its end a watch is told where it stands (upstream: bookmarkTimer).
+    last_bookmark: Duration,
+    /// A cache without reader or watcher for so long is dropped.
+    idle_max: Duration,
+}
+
+const TIMING: Timing = Timing {
+    fresh_wait_max: Duration::from_secs(3),
+    tick: Duration::from_secs(60),
+    last_bookmark: Duration::from_secs(2),
+    idle_max: Duration::from_secs(600),
+};
+
 /// How long a read waits for the first load.
 const LOAD_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often the store is asked for its progress while a reader waits.
@@ -101,6 +119,7 @@ pub struct Cacher {
     storage: Arc<dyn Storage>,
     resource: &'static Resource,
     stop: CancellationToken,
+    timing: Timing,
     prefix: String,
     state: Mutex<state::State>,
     snapshots: Mutex<snapshots::Snapshots>,
@@ -113,10 +132,20 @@ pub struct Cacher {
 impl Cacher {
     /// Costs nothing until the first read.
     pub fn new(storage: Arc<dyn Storage>, resource: &'static Resource, stop: CancellationToken) -> Arc<Cacher> {
+        Cacher::timed(storage, resource, stop, TIMING)
+    }
+
+    fn timed(
+        storage: Arc<dyn Storage>,
+        resource: &'static Resource,
+        stop: CancellationToken,
+        timing: Timing,
+    ) -> Arc<Cacher> {
         Arc::new(Cacher {
             storage,
             resource,
             stop,
+            timing,
             prefix: keys::prefix(resource),
             state: Mutex::new(state::State::new(resource)),
             snapshots: Mutex::default(),
@@ -173,7 +202,7 @@ impl Cacher {
         if *reached.borrow_and_update() >= target {
             return Ok(());
         }
-        let deadline = tokio::time::Instant::now() + FRESH_WAIT_MAX;
+        let deadline = tokio::time::Instant::now() + self.timing.fresh_wait_max;
         loop {
             self.storage.request_progress(self.prefix.as_bytes()).await?;
             let turn = (tokio::time::Instant::now() + PROGRESS_INTERVAL).min(deadline);

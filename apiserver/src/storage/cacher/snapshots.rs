@@ -4,37 +4,38 @@ use crate::storage::Revision;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Lists being paged at one time, a kind; the least recently used gives way, and its reader goes to the store.
+/// Lists being paged at one time, a kind; the oldest gives way, and its reader goes to the store.
 const SNAPSHOTS_MAX: usize = 16;
-/// How long a reader may take for its next page.
-pub(super) const UNUSED_MAX: Duration = Duration::from_secs(300);
+/// How long pages are read from memory. Not longer than the store keeps a revision, used or not: then the
+/// reader is told that its list expired, as it would be by a server without a cache.
+const AGE_MAX: Duration = Duration::from_secs(300);
 
+/// Oldest first.
 #[derive(Default)]
 pub(super) struct Snapshots(VecDeque<(Revision, Instant, Objects)>);
 
 impl Snapshots {
     pub fn keep(&mut self, revision: Revision, objects: &Objects, now: Instant) {
-        if let Some(known) = self.0.iter_mut().find(|(r, _, _)| *r == revision) {
-            known.1 = now;
+        if self.0.iter().any(|(r, _, _)| *r == revision) {
             return;
         }
-        if self.0.len() >= SNAPSHOTS_MAX
-            && let Some(oldest) = (0..self.0.len()).min_by_key(|i| self.0.get(*i).map(|s| s.1))
-        {
-            self.0.remove(oldest);
+        if self.0.len() >= SNAPSHOTS_MAX {
+            self.0.pop_front();
         }
         self.0.push_back((revision, now, objects.clone()));
     }
 
     pub fn find(&mut self, revision: Revision, now: Instant) -> Option<Objects> {
-        let (_, used, objects) = self.0.iter_mut().find(|(r, _, _)| *r == revision)?;
-        *used = now;
-        Some(objects.clone())
+        self.trim(now);
+        self.0
+            .iter()
+            .find(|(r, _, _)| *r == revision)
+            .map(|(_, _, objects)| objects.clone())
     }
 
     pub fn trim(&mut self, now: Instant) {
         self.0
-            .retain(|(_, used, _)| now.saturating_duration_since(*used) < UNUSED_MAX);
+            .retain(|(_, made, _)| now.saturating_duration_since(*made) < AGE_MAX);
     }
 
     pub fn clear(&mut self) {

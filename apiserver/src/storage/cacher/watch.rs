@@ -17,8 +17,6 @@ use tokio_util::sync::CancellationToken;
 const QUEUE_MAX: usize = 1_000;
 /// A watch without timeout lasts this long to twice as long (upstream: minRequestTimeout).
 const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
-/// How long before its end a watch is told where it stands (upstream: bookmarkTimer).
-const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 type Receiver = mpsc::Receiver<WatchEvent>;
 
@@ -122,7 +120,7 @@ impl Cacher {
         bookmarks: bool,
     ) {
         let end = tokio::time::Instant::now() + timeout;
-        let early = end - LAST_BOOKMARK.min(timeout);
+        let early = end - self.timing.last_bookmark.min(timeout);
         let over = async {
             if bookmarks {
                 tokio::time::sleep_until(early).await;
