@@ -161,13 +161,14 @@ async fn compose(options: &Options, storage: Arc<dyn Storage>, stop: &Cancellati
     let tokens = Tokens::new(&key, &options.service_account_issuer, objects.clone())
         .map_err(|e| failed(format!("use {}", options.service_account_key.display()))(&e))?;
     let tokens = Arc::new(tokens);
-    registry.set_admission(Chain::standard(objects).with_rbac(rbac.clone()));
-    let streaming = Streaming::new(streaming::Options {
+    registry.set_admission(Chain::standard(objects.clone()).with_rbac(rbac.clone()));
+    let streaming = streaming::Options {
         kubelet_client_cert: options.kubelet_client_cert.clone(),
         kubelet_client_key: options.kubelet_client_key.clone(),
         kubelet_ca: options.kubelet_ca.clone(),
-    })
-    .map_err(start::Error)?;
+    };
+    let streaming =
+        Streaming::new(&streaming, objects, stop.clone()).map_err(|e| failed("set up the way to kubelets")(&e))?;
     Ok(Api::new(
         registry,
         Arc::new(Authentication::new(tokens.clone())),

@@ -153,11 +153,7 @@ impl Api {
             return self.other(info, &request).await;
         }
         if self.streaming.handles(info) {
-            let resource = resources::row(info)?;
-            return self
-                .streaming
-                .serve(&self.registry, resource, info, &user, request)
-                .await;
+            return self.streaming.serve(info, request).await;
         }
         let (head, body) = request.into_parts();
         let wanted = negotiate::accept(&head.headers)?;

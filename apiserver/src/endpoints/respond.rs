@@ -84,6 +84,7 @@ pub fn partial(o: &Value) -> Value {
 /// A Table. `include` is `includeObject`: None, Metadata or Object. Columns are left out of a watch's later tables.
 pub fn table(r: &'static Resource, items: &[Value], meta: &Value, include: &str, columns: bool) -> Value {
     let t = printers::table(r, items);
+    let definitions = if columns { t.column_definitions() } else { Value::Null };
     let rows: Vec<Value> = t
         .rows
         .into_iter()
@@ -101,11 +102,6 @@ pub fn table(r: &'static Resource, items: &[Value], meta: &Value, include: &str,
             out
         })
         .collect();
-    let definitions = if columns {
-        Value::Array(t.columns.iter().map(printers::Column::to_json).collect())
-    } else {
-        Value::Null
-    };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": definitions, "rows": rows})
 }
 
