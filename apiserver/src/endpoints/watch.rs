@@ -78,9 +78,19 @@ const TYPES: [(EventType, &str); 3] = [
 impl Framer {
     fn frame(&mut self, event: &WatchEvent) -> Result<Bytes, ApiError> {
         match event {
-            WatchEvent::Object { kind, object, .. } => {
+            WatchEvent::Object {
+                kind,
+                object,
+                encodings,
+            } => {
                 let name = TYPES.iter().find(|(k, _)| k == kind).map_or("MODIFIED", |(_, n)| n);
-                self.object(name, object)
+                if self.wanted.form == Form::Table {
+                    // Whose first event says the columns: not the same for all watchers.
+                    return self.object(name, object);
+                }
+                let mark = self.wanted.encoding as u32 * 2 + u32::from(self.wanted.form == Form::PartialMetadata);
+                let key = (std::ptr::from_ref(self.resource).addr(), mark);
+                encodings.get_or_encode(key, || self.object(name, object))
             }
             WatchEvent::Bookmark {
                 revision,
