@@ -131,8 +131,10 @@ impl Server {
     /// Resolves when the store has failed (damage, failed fsync) and must be restarted; carries the reason.
     pub async fn failed(&self) -> String {
         let mut failure = self.core.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        // The guard must not live across the wait below, or the future could not move between threads.
+        let reason = failure.wait_for(Option::is_some).await.map(|r| r.clone().unwrap_or_default());
+        match reason {
+            Ok(reason) => reason,
             // The sender lives in `core`, which lives in `self`.
             Err(_) => std::future::pending().await,
         }
