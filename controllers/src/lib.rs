@@ -16,12 +16,17 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod garbagecollector;
+mod job;
 mod manager;
 mod namespace;
+mod nodelifecycle;
 mod options;
+mod podgc;
 mod replicaset;
 mod rootca;
 mod serviceaccount;
+mod tainteviction;
+mod ttlafterfinished;
 
 pub use options::Options;
 

@@ -28,7 +28,12 @@ controllers!(
     serviceaccount,
     rootca,
     garbagecollector,
-    namespace
+    namespace,
+    job,
+    ttlafterfinished,
+    nodelifecycle,
+    tainteviction,
+    podgc
 );
 
 pub async fn run(

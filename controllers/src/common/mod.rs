@@ -8,7 +8,9 @@ pub mod pod_control;
 pub mod pods;
 pub mod ranking;
 pub mod service_pods;
+pub mod taints;
 pub mod time;
+pub mod written;
 
 use crate::Options;
 use keelson_client::workqueue::WorkQueue;
