@@ -131,3 +131,6 @@ pub fn after_delete(allocators: &allocator::Allocators, resource: &Resource, obj
         allocators.services.release(object);
     }
 }
+
+#[cfg(test)]
+mod tests;
