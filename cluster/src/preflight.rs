@@ -66,7 +66,7 @@ pub fn kernel() -> Result<()> {
     }
     // `-c` only checks: nothing is changed.
     let table =
-        "table inet keelson-check { chain c { type nat hook prerouting priority dstnat; ct state new counter } }";
+        "table inet keelson-check {\nchain c {\ntype nat hook prerouting priority dstnat;\nct state new counter\n}\n}\n";
     let mut child = std::process::Command::new("nft")
         .args(["-c", "-f", "-"])
         .stdin(std::process::Stdio::piped())
