@@ -17,7 +17,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = common::tempdir();
         let store = Store::open(&Options {
             path: dir.path().to_owned(),
             cache_bytes: 1 << 20,

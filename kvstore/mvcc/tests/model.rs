@@ -162,7 +162,7 @@ fn open(dir: &tempfile::TempDir) -> Arc<Store> {
 
 impl Harness {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = common::tempdir();
         let store = open(&dir);
         Harness {
             dir,

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -59,11 +60,20 @@ impl Server {
         let node = Node::start(raft, store.clone())
             .await
             .map_err(|e| start_error("start the log", e))?;
-        Self::assemble(options, identity, store, lessor, Arc::new(node), listener)
+        Self::assemble(
+            options,
+            PROGRESS_INTERVAL_DEFAULT,
+            identity,
+            store,
+            lessor,
+            Arc::new(node),
+            listener,
+        )
     }
 
     pub(crate) fn assemble(
         options: Options,
+        progress_interval: Duration,
         identity: Identity,
         store: Arc<Store>,
         lessor: Arc<Lessor>,
@@ -82,7 +92,7 @@ impl Server {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             client_urls: OnceLock::new(),
-            progress_interval: PROGRESS_INTERVAL_DEFAULT,
+            progress_interval,
             compacted: Notify::new(),
             failure: watch::Sender::new(None),
         });
