@@ -253,3 +253,39 @@ async fn open(dir: &std::path::Path, client_addr: Option<std::net::SocketAddr>) 
     .await
     .unwrap()
 }
+
+/// Beside the real etcd, where one was built into the peers' cache (it is not needed to pass the tests).
+#[tokio::test]
+async fn a_real_etcd_conforms() {
+    let peer = std::env::var_os("HOME").map(|h| std::path::PathBuf::from(h).join(".cache/keelson/peers/etcd-v3.7.3"));
+    let Some(etcd) = peer.filter(|p| p.exists()) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("unix://{}", dir.path().join(name).display());
+    let (client, peer) = (url("client"), url("peer"));
+    let cluster = format!("default={peer}");
+    let data = dir.path().join("data");
+    let mut child = tokio::process::Command::new(etcd)
+        .arg("--data-dir")
+        .arg(&data)
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &cluster, "--log-outputs", "/dev/null"])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let options = etcd::Options {
+        endpoints: vec![client],
+        ..Default::default()
+    };
+    let storage = Arc::new(etcd::connect(&options).unwrap());
+    let up = async {
+        while storage.current_revision().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, up).await.unwrap();
+    all(storage).await;
+    child.kill().await.unwrap();
+}
