@@ -95,7 +95,8 @@ pub async fn start(layout: &Layout, state: &State, keys: &Pki) -> Cluster {
                 .context(|| "run the scheduler")
         }
     });
-    node(&supervisor, &current, layout, state, keys);
+    let (granted, grants) = watch::channel(false);
+    node(&supervisor, &current, layout, state, keys, grants);
 
     let ready = Arc::new(AtomicBool::new(false));
     let (s, ready_seen) = (supervisor.clone(), ready.clone());
@@ -104,11 +105,12 @@ pub async fn start(layout: &Layout, state: &State, keys: &Pki) -> Cluster {
         let (s, ready, l, st) = (s.clone(), ready_seen.clone(), l.clone(), st.clone());
         async move { control::serve(&l, stop, || report(&l, &st, &s, ready.load(Ordering::Relaxed))).await }
     });
-    let (c, st) = (admin.clone(), state.clone());
+    let (c, st, granted) = (admin.clone(), state.clone(), Arc::new(granted));
     supervisor.keep("addons", move |stop| {
-        let (c, st) = (c.clone(), st.clone());
+        let (c, st, granted) = (c.clone(), st.clone(), granted.clone());
         async move {
             addons::ensure(&c, &st).await?;
+            granted.send_replace(true);
             stop.cancelled().await;
             Ok(())
         }
@@ -229,8 +231,23 @@ fn controllers(supervisor: &Supervisor, current: &Arc<Current>, keys: &Pki) {
     });
 }
 
+/// Waits until the roles that this composition adds are there: before, every read would be refused.
+async fn granted(mut grants: watch::Receiver<bool>, stop: &CancellationToken) -> Result<bool> {
+    tokio::select! {
+        g = grants.wait_for(|g| *g) => g.map(|_| true).context(|| "wait for roles"),
+        () = stop.cancelled() => Ok(false),
+    }
+}
+
 /// What runs on every node: agent, proxy, and here the DNS server too.
-fn node(supervisor: &Supervisor, current: &Arc<Current>, layout: &Layout, state: &State, keys: &Pki) {
+fn node(
+    supervisor: &Supervisor,
+    current: &Arc<Current>,
+    layout: &Layout,
+    state: &State,
+    keys: &Pki,
+    grants: watch::Receiver<bool>,
+) {
     let pair = keys.pair("kubelet");
     let user = format!("system:node:{}", state.node_name);
     let agent = client(Switch::new(current, &user, &["system:nodes"]), "kubelet");
@@ -272,9 +289,15 @@ fn node(supervisor: &Supervisor, current: &Arc<Current>, layout: &Layout, state:
         Switch::new(current, "system:kube-proxy", &["system:node-proxier"]),
         "kube-proxy",
     );
+    let g = grants.clone();
     supervisor.keep("proxy", move |stop| {
-        let (options, c) = (options.clone(), c.clone());
-        async move { keelson_proxy::run(options, c, stop).await.context(|| "run the proxy") }
+        let (options, c, g) = (options.clone(), c.clone(), g.clone());
+        async move {
+            if !granted(g, &stop).await? {
+                return Ok(());
+            }
+            keelson_proxy::run(options, c, stop).await.context(|| "run the proxy")
+        }
     });
 
     let options = keelson_dns::Options {

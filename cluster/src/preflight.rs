@@ -65,8 +65,7 @@ pub fn kernel() -> Result<()> {
         ));
     }
     // `-c` only checks: nothing is changed.
-    let table =
-        "table inet keelson-check {\nchain c {\ntype nat hook prerouting priority dstnat;\nct state new counter\n}\n}\n";
+    let table = "table inet keelson-check {\nchain c {\ntype nat hook prerouting priority dstnat;\nct state new counter\n}\n}\n";
     let mut child = std::process::Command::new("nft")
         .args(["-c", "-f", "-"])
         .stdin(std::process::Stdio::piped())
