@@ -18,15 +18,34 @@
 //! A crash or a cancel leaves containers running, mounts in place and directories under `root_dir/pods`; the next
 //! start adopts what still has an API object and removes the rest.
 
+mod agent;
+mod cgroups;
+mod cri;
+mod env;
 mod error;
+mod images;
+mod logs;
+mod node;
+mod objects;
 mod options;
+mod pod;
+mod pod_worker;
+mod pods;
+mod probes;
+mod registry_auth;
+mod run;
+mod server;
+mod status;
+mod volumes;
 
 pub use error::{Error, Result};
 pub use options::{ImageGc, Options, Reserved};
 
 use keelson_client::Client;
 use std::net::SocketAddr;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The node agent's entry point.
 pub struct Kubelet;
@@ -35,16 +54,15 @@ pub struct Kubelet;
 #[derive(Clone)]
 pub struct Handle {
     local_addr: SocketAddr,
+    ready: watch::Receiver<bool>,
+    tasks: TaskTracker,
 }
 
 impl Kubelet {
     /// Binds the HTTPS port, then registers the node and syncs pods in tasks until `stop`. The runtime and the API
     /// server may come later: both are retried. Containers are left running at `stop`.
     pub async fn start(options: Options, client: Client, stop: CancellationToken) -> Result<Handle> {
-        let _ = (client, stop);
-        Ok(Handle {
-            local_addr: options.listen,
-        })
+        run::start(options, client, stop).await
     }
 }
 
@@ -55,8 +73,14 @@ impl Handle {
     }
     /// Returns when the Node was written with condition Ready=True, or when the agent stopped (`false`).
     pub async fn wait_ready(&self) -> bool {
-        false
+        self.ready.clone().wait_for(|r| *r).await.is_ok()
+    }
+    /// Whether the Node was last written as Ready.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
     }
     /// Returns when all of the agent's tasks have ended, after `stop`.
-    pub async fn wait_stopped(&self) {}
+    pub async fn wait_stopped(&self) {
+        self.tasks.wait().await;
+    }
 }
