@@ -277,7 +277,9 @@ fn remove_tree(dir: &Path, depth: usize) -> bool {
 fn parse_mounts(mountinfo: &str) -> Vec<Hierarchy> {
     let mut out: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
         let mount = left.split(' ').nth(4).unwrap_or_default();
         let mut right = right.split(' ');
         let kind = right.next().unwrap_or_default();
@@ -299,9 +301,10 @@ fn parse_mounts(mountinfo: &str) -> Vec<Hierarchy> {
             },
             _ => continue,
         };
-        let duplicate = out
-            .iter()
-            .any(|o| o.mount == h.mount || (o.v2 == h.v2 && o.controllers == h.controllers && (h.v2 || !h.controllers.is_empty())));
+        let duplicate = out.iter().any(|o| {
+            o.mount == h.mount
+                || (o.v2 == h.v2 && o.controllers == h.controllers && (h.v2 || !h.controllers.is_empty()))
+        });
         if !duplicate {
             out.push(h);
         }

@@ -21,7 +21,12 @@ pub async fn variables(
     for from in c.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(r) = &from.config_map_ref {
-            match agent.objects.config_map(pod.namespace(), &r.name).await.map_err(|e| e.to_string())? {
+            match agent
+                .objects
+                .config_map(pod.namespace(), &r.name)
+                .await
+                .map_err(|e| e.to_string())?
+            {
                 Some(map) => {
                     let data = map.data.iter().flatten();
                     own.extend(data.map(|(k, v)| (format!("{prefix}{k}"), v.clone())));
@@ -30,7 +35,12 @@ pub async fn variables(
                 None => return Err(format!("configmap {:?} not found", r.name)),
             }
         } else if let Some(r) = &from.secret_ref {
-            match agent.objects.secret(pod.namespace(), &r.name).await.map_err(|e| e.to_string())? {
+            match agent
+                .objects
+                .secret(pod.namespace(), &r.name)
+                .await
+                .map_err(|e| e.to_string())?
+            {
                 Some(secret) => {
                     for (k, v) in secret.data.iter().flatten() {
                         own.insert(format!("{prefix}{k}"), String::from_utf8_lossy(&v.0).into_owned());
@@ -76,22 +86,41 @@ async fn referenced(
         return fields::resource(pod, c, r, facts).map(Some);
     }
     if let Some(r) = &source.config_map_key_ref {
-        let map = agent.objects.config_map(namespace, &r.name).await.map_err(|e| e.to_string())?;
+        let map = agent
+            .objects
+            .config_map(namespace, &r.name)
+            .await
+            .map_err(|e| e.to_string())?;
         let optional = r.optional == Some(true);
         let Some(map) = map else {
-            return if optional { Ok(None) } else { Err(format!("configmap {:?} not found", r.name)) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(format!("configmap {:?} not found", r.name))
+            };
         };
         return match map.data.as_ref().and_then(|d| d.get(&r.key)) {
             Some(v) => Ok(Some(v.clone())),
             None if optional => Ok(None),
-            None => Err(format!("couldn't find key {} in ConfigMap {namespace}/{}", r.key, r.name)),
+            None => Err(format!(
+                "couldn't find key {} in ConfigMap {namespace}/{}",
+                r.key, r.name
+            )),
         };
     }
     if let Some(r) = &source.secret_key_ref {
-        let secret = agent.objects.secret(namespace, &r.name).await.map_err(|e| e.to_string())?;
+        let secret = agent
+            .objects
+            .secret(namespace, &r.name)
+            .await
+            .map_err(|e| e.to_string())?;
         let optional = r.optional == Some(true);
         let Some(secret) = secret else {
-            return if optional { Ok(None) } else { Err(format!("secret {:?} not found", r.name)) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(format!("secret {:?} not found", r.name))
+            };
         };
         return match secret.data.as_ref().and_then(|d| d.get(&r.key)) {
             Some(v) => Ok(Some(String::from_utf8_lossy(&v.0).into_owned())),
@@ -104,7 +133,10 @@ async fn referenced(
 
 /// `kubernetes` of the default namespace always; the pod's own namespace unless enableServiceLinks is off.
 async fn service_variables(agent: &Agent, pod: &Pod) -> Result<BTreeMap<String, String>, String> {
-    if tokio::time::timeout(SERVICES_SYNC_TIMEOUT, agent.services.wait_synced()).await.is_err() {
+    if tokio::time::timeout(SERVICES_SYNC_TIMEOUT, agent.services.wait_synced())
+        .await
+        .is_err()
+    {
         return Err("services have not yet been read at least once, cannot construct envvars".into());
     }
     let store = agent.services.store();

@@ -110,7 +110,8 @@ impl Images {
         let policy = policy(c);
         let here = agent.cri.image_status(image).await.map_err(inspect)?;
         if let Some(found) = here.filter(|_| policy != "Always") {
-            let message = format!("Container image {image:?} already present on machine and can be accessed by the pod");
+            let message =
+                format!("Container image {image:?} already present on machine and can be accessed by the pod");
             agent.normal(pod, name, "Pulled", message);
             return Ok(present(found));
         }
@@ -200,7 +201,9 @@ impl Images {
         if backoff.len() >= BACKOFF_IMAGES_MAX {
             backoff.retain(|_, b| b.since.elapsed() < BACKOFF_MAX * 2);
         }
-        let delay = backoff.get(&key).map_or(BACKOFF_FIRST, |b| (b.delay * 2).min(BACKOFF_MAX));
+        let delay = backoff
+            .get(&key)
+            .map_or(BACKOFF_FIRST, |b| (b.delay * 2).min(BACKOFF_MAX));
         let since = Instant::now();
         backoff.insert(key, Backoff { delay, since });
         delay
@@ -225,7 +228,11 @@ impl Images {
         }
         let wanted = percent(free) - i64::from(gc.low_percent);
         let mut to_free = all / 100 * wanted;
-        tracing::info!(used_percent = percent(free), bytes = to_free, "image disk is full: collecting images");
+        tracing::info!(
+            used_percent = percent(free),
+            bytes = to_free,
+            "image disk is full: collecting images"
+        );
         for image in candidates {
             if to_free <= 0 {
                 break;
@@ -273,7 +280,9 @@ async fn image_mount(cri: &Cri) -> Option<std::path::PathBuf> {
 
 async fn in_use(cri: &Cri) -> crate::Result<HashSet<String>> {
     let containers = cri.list_containers(None).await?;
-    let names = containers.into_iter().flat_map(|c| [c.image_ref, c.image_id, c.image.unwrap_or_default().image]);
+    let names = containers
+        .into_iter()
+        .flat_map(|c| [c.image_ref, c.image_id, c.image.unwrap_or_default().image]);
     Ok(names.filter(|n| !n.is_empty()).collect())
 }
 

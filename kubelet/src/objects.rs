@@ -87,7 +87,9 @@ impl Objects {
             ObjectKey::ConfigMap { namespace, name } => {
                 Watched::ConfigMap(self.inform(namespace, name, &users, stop.clone()))
             }
-            ObjectKey::Secret { namespace, name } => Watched::Secret(self.inform(namespace, name, &users, stop.clone())),
+            ObjectKey::Secret { namespace, name } => {
+                Watched::Secret(self.inform(namespace, name, &users, stop.clone()))
+            }
         };
         Entry {
             watched: Arc::new(watched),

@@ -63,11 +63,16 @@ fn logins(secret: &Secret) -> Vec<(String, pb::AuthConfig)> {
         (None, Some(json)) => serde_json::from_slice(json).unwrap_or_default(),
         (None, None) => BTreeMap::new(),
     };
-    auths.into_iter().map(|(registry, login)| (registry, auth(login))).collect()
+    auths
+        .into_iter()
+        .map(|(registry, login)| (registry, auth(login)))
+        .collect()
 }
 
 fn auth(login: Login) -> pb::AuthConfig {
-    let decoded = base64::engine::general_purpose::STANDARD.decode(login.auth.trim()).unwrap_or_default();
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(login.auth.trim())
+        .unwrap_or_default();
     let decoded = String::from_utf8(decoded).unwrap_or_default();
     let (user, password) = decoded.split_once(':').unwrap_or_default();
     let or = |own: String, other: &str| if own.is_empty() { other.to_owned() } else { own };
@@ -90,7 +95,10 @@ fn registry_of(image: &str) -> String {
 
 fn fits(registry: &str, image: &str) -> bool {
     let bare = registry.trim_start_matches("https://").trim_start_matches("http://");
-    let bare = bare.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
+    let bare = bare
+        .trim_end_matches('/')
+        .trim_end_matches("/v1")
+        .trim_end_matches("/v2");
     let image = registry_of(image);
     let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
     let (image_host, image_path) = image.split_once('/').unwrap_or((&image, ""));

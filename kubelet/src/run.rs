@@ -43,7 +43,10 @@ pub async fn start(options: Options, client: Client, stop: CancellationToken) ->
     let machine = Machine::detect(&options.root_dir);
     let allocatable = machine.allocatable(&options.reserved);
     let reserves_memory = options.reserved.memory_bytes > 0;
-    cgroups.ensure_node(allocatable.cpu_milli, reserves_memory.then_some(allocatable.memory_bytes))?;
+    cgroups.ensure_node(
+        allocatable.cpu_milli,
+        reserves_memory.then_some(allocatable.memory_bytes),
+    )?;
     let agent = Arc::new(Agent {
         cri: Cri::new(&options.cri_endpoint)?,
         recorder: EventRecorder::new(client.clone(), "kubelet", &options.node_name),

@@ -92,7 +92,9 @@ impl Cri {
     pub async fn health(&self) -> Result<RuntimeHealth> {
         let m = pb::StatusRequest { verbose: false };
         let answer: pb::StatusResponse = call!(self.runtime, status, CALL_TIMEOUT, m)?;
-        Ok(RuntimeHealth::from_conditions(&answer.status.unwrap_or_default().conditions))
+        Ok(RuntimeHealth::from_conditions(
+            &answer.status.unwrap_or_default().conditions,
+        ))
     }
     pub async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<()> {
         let m = pb::UpdateRuntimeConfigRequest {
@@ -299,7 +301,8 @@ impl Cri {
 
     /// Everything the runtime knows of one pod, newest first.
     pub async fn pod_view(&self, uid: &str) -> Result<PodView> {
-        let (sandboxes, containers) = tokio::try_join!(self.list_sandboxes(Some(uid)), self.list_containers(Some(uid)))?;
+        let (sandboxes, containers) =
+            tokio::try_join!(self.list_sandboxes(Some(uid)), self.list_containers(Some(uid)))?;
         let sandboxes = futures::future::try_join_all(sandboxes.iter().map(|s| self.sandbox_status(&s.id)));
         let containers = futures::future::try_join_all(containers.iter().map(|c| async {
             match self.container_status(&c.id).await {

@@ -38,7 +38,11 @@ pub async fn watch(cri: Cri, wake: Wake, busy: Arc<dyn Fn() -> bool + Send + Syn
             s = subscribe(&cri) => s,
             () = stop.cancelled() => return,
         };
-        let every = if stream.is_some() { RELIST_WITH_STREAM } else { RELIST_WITHOUT_STREAM };
+        let every = if stream.is_some() {
+            RELIST_WITH_STREAM
+        } else {
+            RELIST_WITHOUT_STREAM
+        };
         let mut stream = stream.unwrap_or_else(|| futures::stream::pending().boxed());
         let mut attempts_without_stream = 0u32;
         // What happened while nobody listened.
@@ -169,7 +173,9 @@ async fn relist(cri: &Cri, known: &Known, wake: &Wake) {
         }
     };
     let containers = containers.into_iter().map(|c| (c.id, c.labels, c.state));
-    let sandboxes = sandboxes.into_iter().map(|s| (s.id, s.labels, SANDBOX_OFFSET + s.state));
+    let sandboxes = sandboxes
+        .into_iter()
+        .map(|s| (s.id, s.labels, SANDBOX_OFFSET + s.state));
     let mut now = HashMap::new();
     for (id, labels, state) in containers.chain(sandboxes) {
         if let Some(uid) = labels.get(labels::POD_UID) {

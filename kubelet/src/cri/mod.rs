@@ -31,7 +31,11 @@ impl RuntimeHealth {
             if !c.status {
                 why.push(format!(
                     "container runtime {}: {}={} reason:{} message:{}",
-                    if c.r#type == "NetworkReady" { "network not ready" } else { "is down" },
+                    if c.r#type == "NetworkReady" {
+                        "network not ready"
+                    } else {
+                        "is down"
+                    },
                     c.r#type,
                     c.status,
                     c.reason,

@@ -103,7 +103,11 @@ impl From<pb::PodSandboxStatus> for SandboxView {
         let mut ips = vec![network.ip];
         ips.extend(network.additional_ips.into_iter().map(|p| p.ip));
         ips.retain(|ip| !ip.is_empty());
-        let options = s.linux.and_then(|l| l.namespaces).and_then(|n| n.options).unwrap_or_default();
+        let options = s
+            .linux
+            .and_then(|l| l.namespaces)
+            .and_then(|n| n.options)
+            .unwrap_or_default();
         SandboxView {
             id: s.id,
             ready: s.state == pb::PodSandboxState::SandboxReady as i32,
@@ -152,5 +156,7 @@ impl PodView {
 
 /// A time of CRI; `None` for zero.
 pub fn timestamp(nanos: i64) -> Option<Timestamp> {
-    (nanos > 0).then(|| Timestamp::from_nanosecond(i128::from(nanos)).ok()).flatten()
+    (nanos > 0)
+        .then(|| Timestamp::from_nanosecond(i128::from(nanos)).ok())
+        .flatten()
 }

@@ -15,7 +15,11 @@ const FALLBACK_BYTES_MAX: u64 = 2048;
 
 /// What a dead container wanted to say (terminationMessagePath and terminationMessagePolicy).
 pub fn termination_message(c: &ContainerView) -> String {
-    let said = c.termination_message_file.as_ref().map(|f| head(Path::new(f))).unwrap_or_default();
+    let said = c
+        .termination_message_file
+        .as_ref()
+        .map(|f| head(Path::new(f)))
+        .unwrap_or_default();
     if !said.is_empty() || c.exit_code == 0 || c.termination_message_policy != "FallbackToLogsOnError" {
         return said;
     }
@@ -35,7 +39,9 @@ pub fn termination_message(c: &ContainerView) -> String {
 }
 
 fn head(path: &Path) -> String {
-    let Ok(file) = File::open(path) else { return String::new() };
+    let Ok(file) = File::open(path) else {
+        return String::new();
+    };
     let mut bytes = Vec::new();
     let read = file.take(MESSAGE_BYTES_MAX as u64).read_to_end(&mut bytes);
     if let Err(e) = read {
@@ -71,7 +77,10 @@ pub fn remove(log_path: &str) {
     };
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for e in entries.flatten() {
-        let ours = e.file_name().to_str().is_some_and(|n| n == name || n.starts_with(&format!("{name}.")));
+        let ours = e
+            .file_name()
+            .to_str()
+            .is_some_and(|n| n == name || n.starts_with(&format!("{name}.")));
         if ours && let Err(error) = std::fs::remove_file(e.path()) {
             tracing::debug!(path = %e.path().display(), %error, "remove a log");
         }

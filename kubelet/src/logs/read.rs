@@ -81,7 +81,11 @@ impl LogReader {
             file.seek(SeekFrom::Start(at))?;
         }
         let mut inode = file.metadata()?.ino();
-        let watch = if self.options.follow { Some(Watch::new(&self.path)?) } else { None };
+        let watch = if self.options.follow {
+            Some(Watch::new(&self.path)?)
+        } else {
+            None
+        };
         let mut reader = BufReader::new(file);
         let mut raw = Vec::new();
         let mut alive = true;
@@ -141,7 +145,11 @@ impl LogReader {
     async fn line(&mut self, raw: &[u8]) -> Result<(), Enough> {
         let bare = raw.strip_suffix(b"\n").unwrap_or(raw);
         let Some(l) = line::parse(bare) else { return Ok(()) };
-        let wanted = if l.stderr { self.options.stderr } else { self.options.stdout };
+        let wanted = if l.stderr {
+            self.options.stderr
+        } else {
+            self.options.stdout
+        };
         if !wanted {
             return Ok(());
         }
@@ -232,7 +240,9 @@ impl Watch {
             dir,
             inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO,
         )?;
-        Ok(Watch { fd: AsyncFd::new(fd)? })
+        Ok(Watch {
+            fd: AsyncFd::register(fd)?,
+        })
     }
 
     async fn changed(&self) -> std::io::Result<()> {
@@ -289,12 +299,31 @@ mod tests {
         assert_eq!(read(all()).await, "one\ntwo\nthree\n");
         assert_eq!(read(LogOptions { tail: Some(2), ..all() }).await, "three\n");
         assert_eq!(read(LogOptions { tail: Some(0), ..all() }).await, "");
-        assert_eq!(read(LogOptions { tail: Some(99), ..all() }).await, "one\ntwo\nthree\n");
+        assert_eq!(
+            read(LogOptions {
+                tail: Some(99),
+                ..all()
+            })
+            .await,
+            "one\ntwo\nthree\n"
+        );
         assert_eq!(read(LogOptions { stdout: false, ..all() }).await, "two\n");
-        assert_eq!(read(LogOptions { limit_bytes: Some(5), ..all() }).await, "one\nt");
+        assert_eq!(
+            read(LogOptions {
+                limit_bytes: Some(5),
+                ..all()
+            })
+            .await,
+            "one\nt"
+        );
         let since = "2024-01-01T00:00:02Z".parse().ok();
         assert_eq!(read(LogOptions { since, ..all() }).await, "three\n");
-        let stamped = read(LogOptions { timestamps: true, tail: Some(4), ..all() }).await;
+        let stamped = read(LogOptions {
+            timestamps: true,
+            tail: Some(4),
+            ..all()
+        })
+        .await;
         assert!(stamped.starts_with("2024-01-01T00:00:00Z one\n"), "{stamped}");
     }
 

@@ -35,7 +35,11 @@ impl Pauses {
         Pauses { since: Instant::now() }
     }
     fn next(&self) -> Duration {
-        if self.since.elapsed() < RETRY_FAST_FOR { RETRY_FIRST } else { RETRY_MAX }
+        if self.since.elapsed() < RETRY_FAST_FOR {
+            RETRY_FIRST
+        } else {
+            RETRY_MAX
+        }
     }
 }
 
@@ -51,14 +55,21 @@ pub async fn run(agent: Arc<Agent>, ready: watch::Sender<bool>) {
 async fn keep(agent: Arc<Agent>, ready: watch::Sender<bool>) {
     let version = runtime_version(&agent).await;
     let mut node = register_until_done(&agent, &version).await;
-    let lease = tokio::spawn(lease::keep(agent.clone(), node.metadata.uid.clone().unwrap_or_default()));
+    let lease = tokio::spawn(lease::keep(
+        agent.clone(),
+        node.metadata.uid.clone().unwrap_or_default(),
+    ));
     let _end = AbortOnDrop(lease);
     agent.node_event("Normal", "Starting", "Starting kubelet.");
     let mut written: Option<(NodeStatus, Instant)> = None;
     let pauses = Pauses::new();
     loop {
         let health = health(&agent).await;
-        let have = node.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+        let have = node
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.clone())
+            .unwrap_or_default();
         let images = crate::images::for_node_status(&agent.cri).await;
         let now = status::compute(&agent, &version, &health, &have, images);
         let due = match &written {
@@ -190,7 +201,13 @@ async fn register(agent: &Agent, version: &str) -> Result<Node> {
             pod_cidr,
             ..Default::default()
         }),
-        status: Some(status::compute(agent, version, &RuntimeHealth::default(), &[], Vec::new())),
+        status: Some(status::compute(
+            agent,
+            version,
+            &RuntimeHealth::default(),
+            &[],
+            Vec::new(),
+        )),
     };
     Ok(api.create(&node).await?)
 }
@@ -199,18 +216,27 @@ async fn write(agent: &Agent, status: &NodeStatus) -> Result<Node> {
     let api = Api::<Node>::all(agent.client.clone());
     let status = serde_json::to_value(status).map_err(|e| Error::Config(format!("encode the node's status: {e}")))?;
     let patch = Patch::Strategic(json!({ "status": status }));
-    Ok(api.patch_status(&agent.options.node_name, &PatchParams::default(), &patch).await?)
+    Ok(api
+        .patch_status(&agent.options.node_name, &PatchParams::default(), &patch)
+        .await?)
 }
 
 fn announce(agent: &Agent, before: &Node, after: &Node) {
     let ready = |n: &Node| {
         let conditions = n.status.as_ref()?.conditions.as_ref()?;
-        conditions.iter().find(|c| c.type_ == "Ready").map(|c| c.status == "True")
+        conditions
+            .iter()
+            .find(|c| c.type_ == "Ready")
+            .map(|c| c.status == "True")
     };
     let name = &agent.options.node_name;
     match (ready(before), ready(after)) {
         (Some(true), Some(false)) => {
-            agent.node_event("Normal", "NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
+            agent.node_event(
+                "Normal",
+                "NodeNotReady",
+                format!("Node {name} status is now: NodeNotReady"),
+            );
         }
         (b, Some(true)) if b != Some(true) => {
             agent.node_event("Normal", "NodeReady", format!("Node {name} status is now: NodeReady"));

@@ -62,7 +62,12 @@ pub fn compute(
             machine.disk_bytes,
             options.pods_max,
         )),
-        allocatable: Some(resources(cpu, free.memory_bytes, free.ephemeral_storage_bytes, options.pods_max)),
+        allocatable: Some(resources(
+            cpu,
+            free.memory_bytes,
+            free.ephemeral_storage_bytes,
+            options.pods_max,
+        )),
         conditions: Some(conditions(agent, health, have)),
         addresses: Some(vec![
             address("InternalIP", options.node_ip.to_string()),
@@ -106,7 +111,10 @@ fn conditions(agent: &Agent, health: &RuntimeHealth, have: &[NodeCondition]) -> 
         pressure(
             "MemoryPressure",
             low_memory,
-            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            (
+                "KubeletHasInsufficientMemory",
+                "kubelet has insufficient memory available",
+            ),
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
         pressure(
@@ -129,7 +137,9 @@ fn condition(have: &[NodeCondition], kind: &str, status: bool, reason: &str, mes
     let status = if status { "True" } else { "False" };
     let now = Time(Timestamp::now());
     let old = have.iter().find(|c| c.type_ == kind);
-    let since = old.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+    let since = old
+        .filter(|c| c.status == status)
+        .and_then(|c| c.last_transition_time.clone());
     NodeCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),

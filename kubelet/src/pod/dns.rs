@@ -102,7 +102,10 @@ pub fn hostname_and_domain(pod: &Pod, cluster_domain: &str) -> (String, String) 
     }
     let mut host = filled(&spec.hostname).unwrap_or_else(|| pod.name().to_owned());
     if host.len() > HOSTNAME_BYTES_MAX {
-        let cut = (0..=HOSTNAME_BYTES_MAX).rev().find(|i| host.is_char_boundary(*i)).unwrap_or(0);
+        let cut = (0..=HOSTNAME_BYTES_MAX)
+            .rev()
+            .find(|i| host.is_char_boundary(*i))
+            .unwrap_or(0);
         host.truncate(cut);
         host.truncate(host.trim_end_matches(['-', '.']).len());
     }
@@ -139,9 +142,17 @@ mod tests {
     #[test]
     fn cluster_first() {
         let node = Resolver::parse("# by hand\nnameserver 1.1.1.1\nsearch lan\noptions rotate\n");
-        let c = config(&pod(r#"{"containers":[]}"#), &node, "10.96.0.10".parse().ok(), "cluster.local");
+        let c = config(
+            &pod(r#"{"containers":[]}"#),
+            &node,
+            "10.96.0.10".parse().ok(),
+            "cluster.local",
+        );
         assert_eq!(c.servers, ["10.96.0.10"]);
-        assert_eq!(c.searches, ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "lan"]);
+        assert_eq!(
+            c.searches,
+            ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "lan"]
+        );
         assert_eq!(c.options, ["ndots:5"]);
         let c = config(
             &pod(r#"{"containers":[],"dnsPolicy":"Default","dnsConfig":{"options":[{"name":"ndots","value":"2"}]}}"#),
@@ -149,7 +160,13 @@ mod tests {
             "10.96.0.10".parse().ok(),
             "cluster.local",
         );
-        assert_eq!((c.servers, c.options), (vec!["1.1.1.1".to_owned()], vec!["rotate".to_owned(), "ndots:2".to_owned()]));
+        assert_eq!(
+            (c.servers, c.options),
+            (
+                vec!["1.1.1.1".to_owned()],
+                vec!["rotate".to_owned(), "ndots:2".to_owned()]
+            )
+        );
     }
 
     #[test]
@@ -158,6 +175,9 @@ mod tests {
             hostname_and_domain(&pod(r#"{"containers":[],"subdomain":"web"}"#), "cluster.local"),
             ("web-0".to_owned(), "web.shop.svc.cluster.local".to_owned())
         );
-        assert_eq!(sandbox_hostname(&pod(r#"{"containers":[],"hostNetwork":true}"#), "x"), "");
+        assert_eq!(
+            sandbox_hostname(&pod(r#"{"containers":[],"hostNetwork":true}"#), "x"),
+            ""
+        );
     }
 }

@@ -82,8 +82,13 @@ pub fn field(pod: &Pod, path: &str, facts: &Facts) -> Result<String, String> {
 
 /// A request or limit of one container, divided and rounded up.
 pub fn resource(pod: &Pod, own: &Container, selector: &ResourceFieldSelector, facts: &Facts) -> Result<String, String> {
-    let named = selector.container_name.as_deref().filter(|n| !n.is_empty() && *n != own.name);
-    let found = named.map(|n| container(pod, n).ok_or_else(|| format!("container {n} not found"))).transpose()?;
+    let named = selector
+        .container_name
+        .as_deref()
+        .filter(|n| !n.is_empty() && *n != own.name);
+    let found = named
+        .map(|n| container(pod, n).ok_or_else(|| format!("container {n} not found")))
+        .transpose()?;
     let c = found.as_ref().unwrap_or(own);
     let list = |limits: bool| {
         let r = c.resources.as_ref()?;
@@ -109,7 +114,12 @@ pub fn resource(pod: &Pod, own: &Container, selector: &ResourceFieldSelector, fa
 
 fn container(pod: &Pod, name: &str) -> Option<Container> {
     let spec = pod.spec();
-    let main = spec.containers.iter().chain(pod.init_containers()).find(|c| c.name == name).cloned();
+    let main = spec
+        .containers
+        .iter()
+        .chain(pod.init_containers())
+        .find(|c| c.name == name)
+        .cloned();
     let ephemeral = spec.ephemeral_containers.iter().flatten();
     main.or_else(|| ephemeral.filter(|e| e.name == name).map(ephemeral_as_container).next())
 }

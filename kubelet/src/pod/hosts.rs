@@ -54,6 +54,9 @@ mod tests {
         .unwrap();
         let text = content(&pod, &["10.0.0.2".into()], "c.l", "");
         assert!(text.starts_with(MANAGED));
-        assert!(text.ends_with("10.0.0.2\ta\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n"), "{text}");
+        assert!(
+            text.ends_with("10.0.0.2\ta\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n"),
+            "{text}"
+        );
     }
 }

@@ -46,7 +46,10 @@ impl PodExt for Pod {
         self.metadata.deletion_timestamp.is_some()
     }
     fn phase(&self) -> &str {
-        self.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending")
+        self.status
+            .as_ref()
+            .and_then(|s| s.phase.as_deref())
+            .unwrap_or("Pending")
     }
     fn host_network(&self) -> bool {
         self.spec().host_network == Some(true)

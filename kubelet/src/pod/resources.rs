@@ -169,7 +169,12 @@ pub fn pod_amounts(pod: &Pod) -> Amounts {
 pub fn pod_limits(pod: &Pod) -> PodLimits {
     let spec = pod.spec();
     let all = pod_amounts(pod);
-    let each = || spec.containers.iter().chain(pod.init_containers()).map(|c| Amounts::of(c.resources.as_ref()));
+    let each = || {
+        spec.containers
+            .iter()
+            .chain(pod.init_containers())
+            .map(|c| Amounts::of(c.resources.as_ref()))
+    };
     let own = Amounts::of(spec.resources.as_ref());
     // One container without a limit leaves the pod without one.
     let cpu_limited = own.cpu_limit_milli > 0 || each().all(|a| a.cpu_limit_milli > 0);
@@ -213,7 +218,10 @@ mod tests {
         assert_eq!(Qos::of(&burst), Qos::Burstable);
         let c = &burst.spec.as_ref().unwrap().containers[0];
         assert_eq!(oom_score_adj(&burst, c, 4 << 30), 750);
-        assert_eq!(oom_score_adj(&best, &best.spec.as_ref().unwrap().containers[0], 1), 1000);
+        assert_eq!(
+            oom_score_adj(&best, &best.spec.as_ref().unwrap().containers[0], 1),
+            1000
+        );
     }
 
     #[test]

@@ -138,7 +138,13 @@ pub fn check_non_root(pod: &Pod, c: &Container, image_uid: Option<i64>, image_us
 }
 
 /// `image_user` names the image's user where it is no number.
-pub fn container(pod: &Pod, c: &Container, image_uid: Option<i64>, image_user: &str, root_dir: &Path) -> pb::LinuxContainerSecurityContext {
+pub fn container(
+    pod: &Pod,
+    c: &Container,
+    image_uid: Option<i64>,
+    image_user: &str,
+    root_dir: &Path,
+) -> pb::LinuxContainerSecurityContext {
     let empty = SecurityContext::default();
     let sc = c.security_context.as_ref().unwrap_or(&empty);
     let pod_sc = pod.spec().security_context.as_ref();
@@ -154,8 +160,14 @@ pub fn container(pod: &Pod, c: &Container, image_uid: Option<i64>, image_user: &
         drop_capabilities: k.drop.clone().unwrap_or_default(),
         add_ambient_capabilities: Vec::new(),
     });
-    let seccomp_profile = sc.seccomp_profile.as_ref().or(pod_sc.and_then(|s| s.seccomp_profile.as_ref()));
-    let apparmor_profile = sc.app_armor_profile.as_ref().or(pod_sc.and_then(|s| s.app_armor_profile.as_ref()));
+    let seccomp_profile = sc
+        .seccomp_profile
+        .as_ref()
+        .or(pod_sc.and_then(|s| s.seccomp_profile.as_ref()));
+    let apparmor_profile = sc
+        .app_armor_profile
+        .as_ref()
+        .or(pod_sc.and_then(|s| s.app_armor_profile.as_ref()));
     let group = sc.run_as_group.or(pod_sc.and_then(|s| s.run_as_group));
     pb::LinuxContainerSecurityContext {
         capabilities,
@@ -199,7 +211,15 @@ mod tests {
         .unwrap();
         let c = &pod.spec().containers[0];
         assert!(check_non_root(&pod, c, Some(1000), "").is_ok());
-        assert!(check_non_root(&pod, c, Some(0), "").unwrap_err().contains("will run as root"));
-        assert!(check_non_root(&pod, c, None, "www").unwrap_err().contains("non-numeric user (www)"));
+        assert!(
+            check_non_root(&pod, c, Some(0), "")
+                .unwrap_err()
+                .contains("will run as root")
+        );
+        assert!(
+            check_non_root(&pod, c, None, "www")
+                .unwrap_err()
+                .contains("non-numeric user (www)")
+        );
     }
 }

@@ -18,12 +18,19 @@ pub fn environment<'a>(services: impl IntoIterator<Item = &'a Service>) -> BTree
         }
         let Some(first) = ports.first() else { continue };
         let prefix = variable(service.metadata.name.as_deref().unwrap_or_default());
-        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+        let host = if ip.contains(':') {
+            format!("[{ip}]")
+        } else {
+            ip.to_owned()
+        };
         out.insert(format!("{prefix}_SERVICE_HOST"), ip.to_owned());
         out.insert(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
         for port in ports {
             if let Some(name) = port.name.as_deref().filter(|n| !n.is_empty()) {
-                out.insert(format!("{prefix}_SERVICE_PORT_{}", variable(name)), port.port.to_string());
+                out.insert(
+                    format!("{prefix}_SERVICE_PORT_{}", variable(name)),
+                    port.port.to_string(),
+                );
             }
         }
         for (i, port) in ports.iter().enumerate() {

@@ -15,7 +15,13 @@ impl Worker {
         self.agent.normal(pod, Some(name), "Killing", message);
         let all = pod.spec().containers.iter().chain(pod.init_containers());
         let found = all.into_iter().find(|c| c.name == name);
-        let ip = self.last_view.sandboxes.first().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+        let ip = self
+            .last_view
+            .sandboxes
+            .first()
+            .and_then(|s| s.ips.first())
+            .cloned()
+            .unwrap_or_default();
         kill(&self.agent, pod, found, id, &ip, grace).await;
     }
 
@@ -58,8 +64,17 @@ async fn kill(agent: &Agent, pod: &Pod, c: Option<&Container>, id: &str, pod_ip:
         let bound = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
         match tokio::time::timeout(bound, hooks::run(agent, pod, c, id, pod_ip, hook)).await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => agent.warning(pod, Some(&c.name), "FailedPreStopHook", format!("PreStopHook failed: {why}")),
-            Err(_) => tracing::info!(pod = pod.full_name(), container = c.name, "preStop took the whole grace period"),
+            Ok(Err(why)) => agent.warning(
+                pod,
+                Some(&c.name),
+                "FailedPreStopHook",
+                format!("PreStopHook failed: {why}"),
+            ),
+            Err(_) => tracing::info!(
+                pod = pod.full_name(),
+                container = c.name,
+                "preStop took the whole grace period"
+            ),
         }
     }
     let used = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
@@ -83,8 +98,16 @@ pub async fn kill_orphan(agent: &Agent, uid: &str) -> crate::Result<()> {
     let view = agent.cri.pod_view(uid).await?;
     let pod = skeleton(uid, &view);
     tracing::info!(pod = pod.full_name(), "ending a pod that the API does not know");
-    let running = view.containers.iter().filter(|c| c.running() || c.state == RunState::Unknown);
-    let ip = view.sandboxes.first().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+    let running = view
+        .containers
+        .iter()
+        .filter(|c| c.running() || c.state == RunState::Unknown);
+    let ip = view
+        .sandboxes
+        .first()
+        .and_then(|s| s.ips.first())
+        .cloned()
+        .unwrap_or_default();
     let kills = running.map(|c| {
         let (pod, ip) = (&pod, &ip);
         async move {

@@ -258,7 +258,10 @@ impl Worker {
 
     fn deadline(&self, pod: &Pod) -> Option<Timestamp> {
         let seconds = pod.spec().active_deadline_seconds?;
-        self.context.started_at?.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()
+        self.context
+            .started_at?
+            .checked_add(jiff::SignedDuration::from_secs(seconds))
+            .ok()
     }
 
     /// Computes the status and has it written.
@@ -276,7 +279,8 @@ impl Worker {
                 self.messages.insert(c.id.clone(), crate::logs::termination_message(c));
             }
         }
-        self.messages.retain(|id, _| view.containers.iter().any(|c| &c.id == id));
+        self.messages
+            .retain(|id, _| view.containers.iter().any(|c| &c.id == id));
     }
 
     /// Resolves when the pod is to stop: what may take long is given up then.

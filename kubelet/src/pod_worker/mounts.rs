@@ -26,7 +26,12 @@ pub fn all(
     for (i, m) in c.volume_mounts.iter().flatten().enumerate() {
         out.push(volume(agent, pod, c, i, m, env, ready)?);
     }
-    let has = |path: &str| c.volume_mounts.iter().flatten().any(|m| m.mount_path.trim_end_matches('/') == path);
+    let has = |path: &str| {
+        c.volume_mounts
+            .iter()
+            .flatten()
+            .any(|m| m.mount_path.trim_end_matches('/') == path)
+    };
     if !has(HOSTS) {
         out.push(etc_hosts(agent, pod, facts)?);
     }
@@ -51,10 +56,12 @@ fn volume(
     env: &BTreeMap<String, String>,
     ready: &Ready,
 ) -> Result<pb::Mount> {
-    let base = ready
-        .paths
-        .get(&m.name)
-        .ok_or_else(|| Error::Config(format!("cannot find volume {:?} to mount into container {:?}", m.name, c.name)))?;
+    let base = ready.paths.get(&m.name).ok_or_else(|| {
+        Error::Config(format!(
+            "cannot find volume {:?} to mount into container {:?}",
+            m.name, c.name
+        ))
+    })?;
     let sub = match (m.sub_path.as_deref(), m.sub_path_expr.as_deref()) {
         (Some(s), _) if !s.is_empty() => s.to_owned(),
         (_, Some(e)) => expand::expand(e, |n| env.get(n).map(String::as_str)),
@@ -109,7 +116,9 @@ fn etc_hosts(agent: &Agent, pod: &Pod, facts: &Facts) -> Result<pb::Mount> {
 
 /// A file of its own for each start: an old message is never taken for a new one.
 fn termination_log(agent: &Agent, pod: &Pod, c: &Container, container_path: String) -> Result<pb::Mount> {
-    let dir = volumes::pod_dir(&agent.options.root_dir, pod.uid()).join("containers").join(&c.name);
+    let dir = volumes::pod_dir(&agent.options.root_dir, pod.uid())
+        .join("containers")
+        .join(&c.name);
     fs::create_dir_all(&dir).map_err(Error::io(format!("make {}", dir.display())))?;
     let path = dir.join(format!("{:08x}", rand::rng().random::<u32>()));
     let what = || format!("write {}", path.display());

@@ -52,7 +52,11 @@ pub struct Plan {
 }
 
 pub fn plan(pod: &Pod, view: &PodView, health: impl Fn(&str) -> Health) -> Plan {
-    let planner = Planner { pod, view, health: &health };
+    let planner = Planner {
+        pod,
+        view,
+        health: &health,
+    };
     planner.plan()
 }
 
@@ -108,9 +112,9 @@ impl Planner<'_> {
     /// Without a sandbox: whether the pod has run to its end.
     fn finished(&self) -> bool {
         let init = self.pod.init_containers().iter().filter(|c| !is_sidecar(c));
-        let init_failed = init.filter_map(|c| Some((c, self.view.latest(&c.name)?))).any(|(c, v)| {
-            v.exited() && v.exit_code != 0 && !container_policy(self.pod, c, true).restarts(v.exit_code)
-        });
+        let init_failed = init
+            .filter_map(|c| Some((c, self.view.latest(&c.name)?)))
+            .any(|(c, v)| v.exited() && v.exit_code != 0 && !container_policy(self.pod, c, true).restarts(v.exit_code));
         let main = &self.pod.spec().containers;
         let all_ended = main.iter().all(|c| {
             self.view
@@ -185,7 +189,8 @@ impl Planner<'_> {
                 if let Some(v) = other.filter(|v| v.state == RunState::Unknown) {
                     plan.kills.push(kill(v, KillReason::Unknown));
                 }
-                plan.starts.push(start(Section::Init, c, other.or_else(|| self.view.latest(&c.name))));
+                plan.starts
+                    .push(start(Section::Init, c, other.or_else(|| self.view.latest(&c.name))));
                 false
             }
         }
@@ -234,7 +239,8 @@ impl Planner<'_> {
     fn ephemeral(&self, plan: &mut Plan) {
         for e in self.pod.spec().ephemeral_containers.iter().flatten() {
             if self.view.latest(&e.name).is_none() {
-                plan.starts.push(start(Section::Ephemeral, &ephemeral_as_container(e), None));
+                plan.starts
+                    .push(start(Section::Ephemeral, &ephemeral_as_container(e), None));
             }
         }
     }
@@ -270,10 +276,12 @@ mod tests {
     use serde_json::json;
 
     fn pod(policy: &str) -> Pod {
-        serde_json::from_value(json!({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"u"},"spec":{
+        serde_json::from_value(
+            json!({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"u"},"spec":{
             "restartPolicy": policy,
             "initContainers":[{"name":"i"},{"name":"s","restartPolicy":"Always"}],
-            "containers":[{"name":"a"},{"name":"b"}]}}))
+            "containers":[{"name":"a"},{"name":"b"}]}}),
+        )
         .unwrap()
     }
     fn sandbox(ready: bool) -> SandboxView {
@@ -322,7 +330,11 @@ mod tests {
     fn a_new_pod_wants_a_sandbox() {
         let p = plan(&pod("Always"), &PodView::default(), started);
         assert_eq!(p.sandbox, Some(0));
-        let p = plan(&pod("Always"), &PodView::new(vec![sandbox(false)], vec![running("a")]), started);
+        let p = plan(
+            &pod("Always"),
+            &PodView::new(vec![sandbox(false)], vec![running("a")]),
+            started,
+        );
         assert_eq!((p.sandbox, p.kills.len()), (Some(1), 1));
         let ended = vec![exited("a", 0), exited("b", 1)];
         let p = plan(&pod("Never"), &PodView::new(vec![sandbox(false)], ended), started);
@@ -337,7 +349,11 @@ mod tests {
         check(&pod, vec![exited("i", 1)], "start i kill  done false");
         check(&pod, vec![exited("i", 0)], "start s kill  done false");
         check(&pod, vec![exited("i", 0), running("s")], "start a,b kill  done false");
-        check(&pod, vec![exited("i", 0), exited("s", 0), running("a"), running("b")], "start s kill  done false");
+        check(
+            &pod,
+            vec![exited("i", 0), exited("s", 0), running("a"), running("b")],
+            "start s kill  done false",
+        );
     }
 
     #[test]
@@ -350,15 +366,34 @@ mod tests {
     fn endings() {
         let s = || running("s");
         check(&pod("Never"), vec![exited("i", 3)], "start  kill  done true");
-        check(&pod("Never"), vec![exited("i", 0), s(), exited("a", 1), running("b")], "start  kill  done false");
-        check(&pod("Never"), vec![exited("i", 0), s(), exited("a", 1), exited("b", 0)], "start  kill s done true");
-        check(&pod("OnFailure"), vec![exited("i", 0), s(), exited("a", 1), exited("b", 0)], "start a kill  done false");
-        check(&pod("Always"), vec![exited("i", 0), s(), exited("a", 0), running("b")], "start a kill  done false");
+        check(
+            &pod("Never"),
+            vec![exited("i", 0), s(), exited("a", 1), running("b")],
+            "start  kill  done false",
+        );
+        check(
+            &pod("Never"),
+            vec![exited("i", 0), s(), exited("a", 1), exited("b", 0)],
+            "start  kill s done true",
+        );
+        check(
+            &pod("OnFailure"),
+            vec![exited("i", 0), s(), exited("a", 1), exited("b", 0)],
+            "start a kill  done false",
+        );
+        check(
+            &pod("Always"),
+            vec![exited("i", 0), s(), exited("a", 0), running("b")],
+            "start a kill  done false",
+        );
     }
 
     #[test]
     fn probes_kill() {
-        let view = PodView::new(vec![sandbox(true)], vec![exited("i", 0), running("s"), running("a"), running("b")]);
+        let view = PodView::new(
+            vec![sandbox(true)],
+            vec![exited("i", 0), running("s"), running("a"), running("b")],
+        );
         let p = plan(&pod("Always"), &view, |id| Health {
             started: Some(true),
             live: Some(id != "a"),

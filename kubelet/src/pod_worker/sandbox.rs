@@ -37,14 +37,23 @@ pub fn config(agent: &Agent, pod: &Pod, attempt: u32) -> pb::PodSandboxConfig {
         }),
         hostname: dns::sandbox_hostname(pod, &options.cluster_domain),
         log_directory: logs.to_string_lossy().into_owned(),
-        dns_config: Some(dns::config(pod, &agent.resolver(), options.cluster_dns, &options.cluster_domain)),
+        dns_config: Some(dns::config(
+            pod,
+            &agent.resolver(),
+            options.cluster_dns,
+            &options.cluster_domain,
+        )),
         port_mappings: port_mappings(pod),
         labels,
         annotations,
         linux: Some(pb::LinuxPodSandboxConfig {
             cgroup_parent: agent.cgroups.runtime_path(pod),
             security_context: Some(security::sandbox(pod, &options.root_dir)),
-            sysctls: sysctls.into_iter().flatten().map(|s| (s.name.clone(), s.value.clone())).collect(),
+            sysctls: sysctls
+                .into_iter()
+                .flatten()
+                .map(|s| (s.name.clone(), s.value.clone()))
+                .collect(),
             overhead: None,
             resources: Some(pb::LinuxContainerResources {
                 cpu_period: all.cpu_period_us,
@@ -100,7 +109,12 @@ impl Worker {
             }
         }
         if attempt > 0 {
-            self.agent.normal(pod, None, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+            self.agent.normal(
+                pod,
+                None,
+                "SandboxChanged",
+                "Pod sandbox changed, it will be killed and re-created.",
+            );
         }
         let config = config(&self.agent, pod, attempt);
         let handler = self.runtime_handler(pod).await.map_err(|message| {

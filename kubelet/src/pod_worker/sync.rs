@@ -175,7 +175,13 @@ impl Worker {
 
     pub(super) fn sync_probes(&mut self, pod: &Arc<Pod>, view: &PodView, terminating: bool) {
         let ips = view.sandboxes.first().map(|s| s.ips.clone()).unwrap_or_default();
-        let ip = self.agent.facts(pod, &ips).pod_ips.into_iter().next().unwrap_or_default();
+        let ip = self
+            .agent
+            .facts(pod, &ips)
+            .pod_ips
+            .into_iter()
+            .next()
+            .unwrap_or_default();
         let sidecars = pod.init_containers().iter().filter(|c| crate::pod::is_sidecar(c));
         let all = pod.spec().containers.iter().chain(sidecars);
         let running = all.filter_map(|c| Some((c, view.latest(&c.name).filter(|v| v.running())?)));
@@ -193,7 +199,10 @@ impl Worker {
                     format!("Container {} failed startup probe, will be restarted", k.name),
                     self.probe_grace(pod, &k.name, false),
                 ),
-                KillReason::Changed => (format!("Container {} definition changed, will be restarted", k.name), None),
+                KillReason::Changed => (
+                    format!("Container {} definition changed, will be restarted", k.name),
+                    None,
+                ),
                 KillReason::SandboxGone | KillReason::PodDone | KillReason::Unknown => {
                     (format!("Stopping container {}", k.name), None)
                 }
@@ -211,7 +220,11 @@ impl Worker {
     fn probe_grace(&self, pod: &Pod, name: &str, liveness: bool) -> Option<i64> {
         let all = pod.spec().containers.iter().chain(pod.init_containers());
         let c = all.into_iter().find(|c| c.name == name)?;
-        let probe = if liveness { c.liveness_probe.as_ref() } else { c.startup_probe.as_ref() };
+        let probe = if liveness {
+            c.liveness_probe.as_ref()
+        } else {
+            c.startup_probe.as_ref()
+        };
         probe?.termination_grace_period_seconds
     }
 
@@ -283,6 +296,9 @@ mod tests {
     #[test]
     fn durations_as_go_prints_them() {
         let text = |s| go_duration(Duration::from_secs(s));
-        assert_eq!((text(10), text(80), text(300)), ("10s".into(), "1m20s".into(), "5m0s".into()));
+        assert_eq!(
+            (text(10), text(80), text(300)),
+            ("10s".into(), "1m20s".into(), "5m0s".into())
+        );
     }
 }

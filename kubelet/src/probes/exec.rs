@@ -1,7 +1,7 @@
 //! A command in the container: exit code 0 is success.
 use super::{Outcome, clipped};
-use crate::cri::Cri;
 use crate::Error;
+use crate::cri::Cri;
 use std::time::Duration;
 
 pub async fn run(cri: &Cri, container_id: &str, command: Vec<String>, timeout: Duration) -> Outcome {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use tonic::transport::Endpoint;
 
 pub async fn run(host: &str, port: u16, service: &str, timeout: Duration) -> Outcome {
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
     let address = format!("{host}:{port}");
     match tokio::time::timeout(timeout, check(&address, service)).await {
         Ok(outcome) => outcome,

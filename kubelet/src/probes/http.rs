@@ -27,7 +27,12 @@ impl HttpTarget {
         }
     }
     fn url(&self) -> String {
-        format!("{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.path)
+        format!(
+            "{}://{}{}",
+            if self.tls { "https" } else { "http" },
+            self.authority(),
+            self.path
+        )
     }
 }
 
@@ -48,7 +53,9 @@ pub async fn get(target: &HttpTarget) -> Result<(u16, String), String> {
     let mut at = target.clone();
     for _ in 0..=REDIRECTS_MAX {
         let (code, location, body) = once(&at).await?;
-        let next = location.filter(|_| (300..400).contains(&code)).and_then(|l| follow(&at, &l));
+        let next = location
+            .filter(|_| (300..400).contains(&code))
+            .and_then(|l| follow(&at, &l));
         match next {
             Some(next) => at = next,
             None => return Ok((code, body)),
@@ -81,7 +88,10 @@ async fn once(t: &HttpTarget) -> Result<(u16, Option<String>, String), String> {
     }
     let config = tls::config().ok_or("TLS is not available")?;
     let name = rustls::pki_types::ServerName::try_from(t.host.clone()).map_err(|e| text(&e))?;
-    let stream = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await.map_err(|e| text(&e))?;
+    let stream = tokio_rustls::TlsConnector::from(config)
+        .connect(name, tcp)
+        .await
+        .map_err(|e| text(&e))?;
     exchange(t, stream).await
 }
 
@@ -106,13 +116,21 @@ where
         request = request.header("Accept", "*/*");
     }
     request = request.header("Connection", "close");
-    for (k, v) in t.headers.iter().filter(|(k, v)| !(k.eq_ignore_ascii_case("accept") && v.is_empty())) {
+    for (k, v) in t
+        .headers
+        .iter()
+        .filter(|(k, v)| !(k.eq_ignore_ascii_case("accept") && v.is_empty()))
+    {
         request = request.header(k, v);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
     let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
     let code = answer.status().as_u16();
-    let location = answer.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_owned);
+    let location = answer
+        .headers()
+        .get("location")
+        .and_then(|l| l.to_str().ok())
+        .map(str::to_owned);
     // A body that is longer than what is kept is no failure.
     let body = Limited::new(answer.into_body(), OUTPUT_BYTES_MAX).collect().await;
     let body = body.map(|b| clipped(&b.to_bytes())).unwrap_or_default();
@@ -165,7 +183,10 @@ mod tests {
         ])
         .await;
         assert_eq!(get(&t).await.unwrap(), (200, "ok".to_owned()));
-        let t = server(vec!["HTTP/1.1 302 x\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n"]).await;
+        let t = server(vec![
+            "HTTP/1.1 302 x\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n",
+        ])
+        .await;
         assert_eq!(probe(&t, Duration::from_secs(5)).await, Outcome::Success);
     }
 }

@@ -112,11 +112,19 @@ impl ProbeSet {
 }
 
 fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default))
+    Duration::from_secs(
+        value
+            .and_then(|v| u64::try_from(v).ok())
+            .filter(|v| *v > 0)
+            .unwrap_or(default),
+    )
 }
 
 fn times(value: Option<i32>, default: u32) -> u32 {
-    value.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default)
+    value
+        .and_then(|v| u32::try_from(v).ok())
+        .filter(|v| *v > 0)
+        .unwrap_or(default)
 }
 
 async fn watch(target: Target, kind: Kind, probe: Probe, started_at: i64) {
@@ -127,7 +135,12 @@ async fn watch(target: Target, kind: Kind, probe: Probe, started_at: i64) {
         results.wait_started(&target.container_id).await;
     }
     let since_start = crate::images::now_nanos().saturating_sub(started_at).max(0);
-    let delay = Duration::from_secs(probe.initial_delay_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0));
+    let delay = Duration::from_secs(
+        probe
+            .initial_delay_seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .unwrap_or(0),
+    );
     let left = delay.saturating_sub(Duration::from_nanos(u64::try_from(since_start).unwrap_or(0)));
     tokio::time::sleep(left).await;
     let mut tick = tokio::time::interval(period);
@@ -148,7 +161,13 @@ async fn watch(target: Target, kind: Kind, probe: Probe, started_at: i64) {
             continue;
         }
         if results.set(&target.container_id, kind, ok) {
-            tracing::debug!(pod = target.pod.full_name(), container = target.container.name, ?kind, ok, "probe");
+            tracing::debug!(
+                pod = target.pod.full_name(),
+                container = target.container.name,
+                ?kind,
+                ok,
+                "probe"
+            );
             (target.agent.probes.wake)(target.pod.uid());
         }
         // The container will be killed, or needs no further startup probe: this task has done its part.
@@ -186,7 +205,11 @@ async fn attempt(target: &Target, probe: &Probe, timeout: Duration) -> Outcome {
         };
     }
     if let Some(action) = &probe.tcp_socket {
-        let host = action.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(|| target.pod_ip.clone());
+        let host = action
+            .host
+            .clone()
+            .filter(|h| !h.is_empty())
+            .unwrap_or_else(|| target.pod_ip.clone());
         return match port(&target.container, &action.port) {
             Ok(port) => tcp::run(&host, port, timeout).await,
             Err(why) => Outcome::Error(why),
@@ -194,7 +217,15 @@ async fn attempt(target: &Target, probe: &Probe, timeout: Duration) -> Outcome {
     }
     if let Some(action) = &probe.grpc {
         return match u16::try_from(action.port) {
-            Ok(port) => grpc::run(&target.pod_ip, port, action.service.as_deref().unwrap_or_default(), timeout).await,
+            Ok(port) => {
+                grpc::run(
+                    &target.pod_ip,
+                    port,
+                    action.service.as_deref().unwrap_or_default(),
+                    timeout,
+                )
+                .await
+            }
             Err(_) => Outcome::Error(format!("invalid port number: {}", action.port)),
         };
     }
@@ -222,8 +253,15 @@ pub fn port(c: &Container, port: &IntOrString) -> Result<u16, String> {
 pub fn http_target(c: &Container, action: &HTTPGetAction, pod_ip: &str) -> Result<HttpTarget, String> {
     let headers = action.http_headers.iter().flatten();
     Ok(HttpTarget {
-        tls: action.scheme.as_deref().is_some_and(|s| s.eq_ignore_ascii_case("https")),
-        host: action.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(|| pod_ip.to_owned()),
+        tls: action
+            .scheme
+            .as_deref()
+            .is_some_and(|s| s.eq_ignore_ascii_case("https")),
+        host: action
+            .host
+            .clone()
+            .filter(|h| !h.is_empty())
+            .unwrap_or_else(|| pod_ip.to_owned()),
         port: port(c, &action.port)?,
         path: match action.path.as_deref().unwrap_or("/") {
             p if p.starts_with('/') => p.to_owned(),

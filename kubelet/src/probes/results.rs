@@ -52,19 +52,29 @@ impl ProbeResults {
         }
     }
     pub fn get(&self, container_id: &str) -> Health {
-        self.known.lock().get(container_id).map(|h| *h.borrow()).unwrap_or_default()
+        self.known
+            .lock()
+            .get(container_id)
+            .map(|h| *h.borrow())
+            .unwrap_or_default()
     }
     /// Returns whether that was news.
     pub fn set(&self, container_id: &str, kind: Kind, ok: bool) -> bool {
-        self.change(container_id, |h| match kind {
-            Kind::Startup => &mut h.started,
-            Kind::Readiness => &mut h.ready,
-            Kind::Liveness => &mut h.live,
-        }, ok)
+        self.change(
+            container_id,
+            |h| match kind {
+                Kind::Startup => &mut h.started,
+                Kind::Readiness => &mut h.ready,
+                Kind::Liveness => &mut h.live,
+            },
+            ok,
+        )
     }
     fn change(&self, container_id: &str, field: impl Fn(&mut Health) -> &mut Option<bool>, ok: bool) -> bool {
         let mut known = self.known.lock();
-        let sender = known.entry(container_id.to_owned()).or_insert_with(|| watch::channel(Health::default()).0);
+        let sender = known
+            .entry(container_id.to_owned())
+            .or_insert_with(|| watch::channel(Health::default()).0);
         sender.send_if_modified(|h| {
             let f = field(h);
             let news = *f != Some(ok);
@@ -75,7 +85,9 @@ impl ProbeResults {
     pub async fn wait_started(&self, container_id: &str) {
         let mut receiver = {
             let mut known = self.known.lock();
-            let sender = known.entry(container_id.to_owned()).or_insert_with(|| watch::channel(Health::default()).0);
+            let sender = known
+                .entry(container_id.to_owned())
+                .or_insert_with(|| watch::channel(Health::default()).0);
             sender.subscribe()
         };
         if receiver.wait_for(|h| h.started == Some(true)).await.is_err() {

@@ -22,6 +22,9 @@ mod tests {
         let port = l.local_addr().unwrap().port();
         assert_eq!(run("127.0.0.1", port, Duration::from_secs(5)).await, Outcome::Success);
         drop(l);
-        assert!(matches!(run("127.0.0.1", port, Duration::from_secs(5)).await, Outcome::Failure(_)));
+        assert!(matches!(
+            run("127.0.0.1", port, Duration::from_secs(5)).await,
+            Outcome::Failure(_)
+        ));
     }
 }

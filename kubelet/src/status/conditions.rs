@@ -6,7 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
 /// The conditions that are ours; others' are read for readiness gates and never written.
-pub const OURS: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub const OURS: &[&str] = &[
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
 
 struct Verdict {
     yes: bool,
@@ -46,24 +52,38 @@ pub fn all(
     phase: &str,
     last: &PodStatus,
 ) -> Vec<PodCondition> {
-    let sandbox = view.ready_sandbox().is_some_and(|s| pod.host_network() || !s.ips.is_empty());
+    let sandbox = view
+        .ready_sandbox()
+        .is_some_and(|s| pod.host_network() || !s.ips.is_empty());
     let containers = containers_ready(pod, init, main, phase);
     let ready = ready(pod, &containers);
     let verdicts = [
-        ("PodReadyToStartContainers", if sandbox { yes("") } else { no("", String::new()) }),
+        (
+            "PodReadyToStartContainers",
+            if sandbox { yes("") } else { no("", String::new()) },
+        ),
         ("Initialized", initialized(pod, init, main, phase)),
         ("Ready", ready),
         ("ContainersReady", containers),
         ("PodScheduled", yes("")),
     ];
-    verdicts.into_iter().map(|(kind, v)| condition(pod, kind, v, last)).collect()
+    verdicts
+        .into_iter()
+        .map(|(kind, v)| condition(pod, kind, v, last))
+        .collect()
 }
 
 fn condition(pod: &Pod, kind: &str, v: Verdict, last: &PodStatus) -> PodCondition {
     let status = if v.yes { "True" } else { "False" };
     let api = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let old = [last.conditions.as_ref(), api].into_iter().flatten().flatten().find(|c| c.type_ == kind);
-    let since = old.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+    let old = [last.conditions.as_ref(), api]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find(|c| c.type_ == kind);
+    let since = old
+        .filter(|c| c.status == status)
+        .and_then(|c| c.last_transition_time.clone());
     PodCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -77,7 +97,11 @@ fn condition(pod: &Pod, kind: &str, v: Verdict, last: &PodStatus) -> PodConditio
 
 fn containers_ready(pod: &Pod, init: &[ContainerStatus], main: &[ContainerStatus], phase: &str) -> Verdict {
     let spec = pod.spec();
-    let sidecars = pod.init_containers().iter().filter(|c| is_sidecar(c)).map(|c| (&c.name, init));
+    let sidecars = pod
+        .init_containers()
+        .iter()
+        .filter(|c| is_sidecar(c))
+        .map(|c| (&c.name, init));
     let all = sidecars.chain(spec.containers.iter().map(|c| (&c.name, main)));
     let (mut unknown, mut unready) = (Vec::new(), Vec::new());
     for (name, statuses) in all {
@@ -115,7 +139,9 @@ fn ready(pod: &Pod, containers: &Verdict) -> Verdict {
     for gate in pod.spec().readiness_gates.iter().flatten() {
         let kind = &gate.condition_type;
         match conditions.and_then(|l| l.iter().find(|c| &c.type_ == kind)) {
-            None => messages.push(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
+            None => messages.push(format!(
+                "corresponding condition of pod readiness gate {kind:?} does not exist."
+            )),
             Some(c) if c.status != "True" => messages.push(format!(
                 "the status of pod readiness gate {kind:?} is not \"True\", but {}",
                 c.status
@@ -135,7 +161,11 @@ fn initialized(pod: &Pod, init: &[ContainerStatus], main: &[ContainerStatus], ph
         match find(init, &c.name) {
             None => unknown.push(c.name.as_str()),
             Some(s) => {
-                let done = if is_sidecar(c) { s.started == Some(true) } else { s.ready };
+                let done = if is_sidecar(c) {
+                    s.started == Some(true)
+                } else {
+                    s.ready
+                };
                 if !done {
                     incomplete.push(c.name.as_str());
                 }

@@ -76,7 +76,11 @@ impl Source<'_> {
             None => old.and_then(|o| {
                 // The one before was removed; what the API knew of it stands.
                 let same = o.container_id.as_deref() == Some(&id);
-                if same { o.last_state.clone() } else { o.state.clone().filter(|s| s.terminated.is_some()) }
+                if same {
+                    o.last_state.clone()
+                } else {
+                    o.state.clone().filter(|s| s.terminated.is_some())
+                }
             }),
         };
         ContainerStatus {
@@ -145,7 +149,9 @@ impl Source<'_> {
 
     /// A container that could not be started (again) waits; how it ended before moves to the last state.
     fn replace_by_waiting(&self, c: &Container, status: &mut ContainerStatus) {
-        let Some(w) = self.context.waiting.get(&c.name) else { return };
+        let Some(w) = self.context.waiting.get(&c.name) else {
+            return;
+        };
         if self.context.terminal {
             return;
         }
@@ -168,9 +174,14 @@ impl Source<'_> {
             .and_then(|s| s.terminated.as_ref())
             .is_some_and(|t| t.exit_code == 0);
         let regular_init = self.init && !is_sidecar(c);
-        let id = status.container_id.as_deref().and_then(|i| i.split_once("://")).map_or("", |(_, id)| id);
+        let id = status
+            .container_id
+            .as_deref()
+            .and_then(|i| i.split_once("://"))
+            .map_or("", |(_, id)| id);
         let health = self.agent.probes.get(id);
-        let started = running && (c.startup_probe.is_none() || health.started == Some(true)) && self.post_started(c, id);
+        let started =
+            running && (c.startup_probe.is_none() || health.started == Some(true)) && self.post_started(c, id);
         status.started = Some(if regular_init { running } else { started });
         status.ready = match regular_init {
             true => succeeded,

@@ -29,7 +29,14 @@ pub struct Context {
 }
 
 /// The status as it should be. `last` is the one computed before, or else the API's.
-pub fn compute(agent: &Agent, pod: &Pod, view: &PodView, context: &Context, messages: &Messages, last: &PodStatus) -> PodStatus {
+pub fn compute(
+    agent: &Agent,
+    pod: &Pod,
+    view: &PodView,
+    context: &Context,
+    messages: &Messages,
+    last: &PodStatus,
+) -> PodStatus {
     let spec = pod.spec();
     let has_init = !pod.init_containers().is_empty();
     let make = |list: &[k8s_openapi::api::core::v1::Container], old: Option<&Vec<ContainerStatus>>, init: bool| {
@@ -40,7 +47,11 @@ pub fn compute(agent: &Agent, pod: &Pod, view: &PodView, context: &Context, mess
             context,
             messages,
             old: old.map(Vec::as_slice).unwrap_or_default(),
-            waiting_reason: if has_init { "PodInitializing" } else { "ContainerCreating" },
+            waiting_reason: if has_init {
+                "PodInitializing"
+            } else {
+                "ContainerCreating"
+            },
             init,
         };
         list.iter().map(|c| source.status(c)).collect::<Vec<_>>()
@@ -79,7 +90,10 @@ pub fn compute(agent: &Agent, pod: &Pod, view: &PodView, context: &Context, mess
         host_ips: Some(vec![HostIP { ip: host_ip }]),
         pod_ip: ips.first().cloned(),
         pod_ips: (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect()),
-        start_time: last.start_time.clone().or_else(|| context.started_at.map(whole_seconds)),
+        start_time: last
+            .start_time
+            .clone()
+            .or_else(|| context.started_at.map(whole_seconds)),
         container_statuses: (!main.is_empty()).then_some(main),
         init_container_statuses: (!init.is_empty()).then_some(init),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),

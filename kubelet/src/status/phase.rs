@@ -106,7 +106,10 @@ mod tests {
         .unwrap()
     }
     fn of(name: &str, state: serde_json::Value) -> ContainerStatus {
-        serde_json::from_value(json!({"name":name,"image":"","imageID":"","ready":false,"restartCount":0,"state":state})).unwrap()
+        serde_json::from_value(
+            json!({"name":name,"image":"","imageID":"","ready":false,"restartCount":0,"state":state}),
+        )
+        .unwrap()
     }
     fn ended(name: &str, code: i32) -> ContainerStatus {
         of(name, json!({"terminated":{"exitCode":code}}))
@@ -133,6 +136,9 @@ mod tests {
         check("OnFailure", &done, &[ended("a", 1), ended("b", 0)], "Running");
         check("Never", &done, &[ended("a", 1), ended("b", 0)], "Failed");
         check("Never", &done, &[ended("a", 1), running("b")], "Running");
-        assert_eq!(compute(&pod("Always"), &done, &[ended("a", 0), ended("b", 0)], true), "Succeeded");
+        assert_eq!(
+            compute(&pod("Always"), &done, &[ended("a", 0), ended("b", 0)], true),
+            "Succeeded"
+        );
     }
 }

@@ -140,7 +140,12 @@ fn patch_of(pod: &Pod, status: &PodStatus) -> Option<Value> {
 fn patch(pod: &Pod, status: &PodStatus) -> Option<Value> {
     let mut typed = serde_json::to_value(status).ok()?;
     // Merged by type, a condition would keep what it no longer says.
-    for c in typed.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+    for c in typed
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         for key in ["reason", "message"] {
             if c.get(key).is_none() {
                 c[key] = Value::Null;

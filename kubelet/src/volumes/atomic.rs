@@ -97,7 +97,11 @@ fn make_dir(path: &Path, group: Option<u32>) -> Result<()> {
 
 /// The mode a file gets: a group that owns the volume can read it.
 fn mode_of(entry: &FileEntry, group: Option<u32>) -> u32 {
-    if group.is_some() { entry.mode | 0o440 } else { entry.mode }
+    if group.is_some() {
+        entry.mode | 0o440
+    } else {
+        entry.mode
+    }
 }
 
 fn fill(dir: &Path, payload: &Payload, group: Option<u32>) -> Result<()> {
@@ -163,9 +167,9 @@ fn same(dir: &Path, payload: &Payload) -> bool {
     if !collect(dir, dir, &mut found, 0) || found.len() != payload.len() {
         return false;
     }
-    payload.iter().all(|(path, entry)| {
-        found.contains(path) && fs::read(dir.join(path)).is_ok_and(|have| have == entry.data)
-    })
+    payload
+        .iter()
+        .all(|(path, entry)| found.contains(path) && fs::read(dir.join(path)).is_ok_and(|have| have == entry.data))
 }
 
 fn collect(root: &Path, dir: &Path, found: &mut BTreeSet<String>, depth: usize) -> bool {

@@ -22,11 +22,16 @@ pub fn check(source: &HostPathVolumeSource) -> Result<()> {
         "FileOrCreate" if found.is_none() => {
             let file = fs::OpenOptions::new().create(true).append(true).open(path);
             let file = file.map_err(make("file"))?;
-            file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(make("file"))
+            file.set_permissions(fs::Permissions::from_mode(0o644))
+                .map_err(make("file"))
         }
-        "Directory" | "DirectoryOrCreate" => is(fs::FileType::is_dir).then_some(()).ok_or_else(|| fail("a directory")),
+        "Directory" | "DirectoryOrCreate" => is(fs::FileType::is_dir)
+            .then_some(())
+            .ok_or_else(|| fail("a directory")),
         "File" | "FileOrCreate" => is(fs::FileType::is_file).then_some(()).ok_or_else(|| fail("a file")),
-        "Socket" => is(fs::FileType::is_socket).then_some(()).ok_or_else(|| fail("a socket")),
+        "Socket" => is(fs::FileType::is_socket)
+            .then_some(())
+            .ok_or_else(|| fail("a socket")),
         "CharDevice" => is(fs::FileType::is_char_device)
             .then_some(())
             .ok_or_else(|| fail("a character device")),

@@ -35,7 +35,10 @@ pub fn pod_dir(root: &Path, uid: &str) -> PathBuf {
 }
 
 fn volume_dir(root: &Path, uid: &str, kind: &str, name: &str) -> PathBuf {
-    pod_dir(root, uid).join("volumes").join(format!("kubernetes.io~{kind}")).join(name)
+    pod_dir(root, uid)
+        .join("volumes")
+        .join(format!("kubernetes.io~{kind}"))
+        .join(name)
 }
 
 /// Makes or refreshes all volumes of the pod.
@@ -137,7 +140,15 @@ fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, pod: &Pod, group: Option
 }
 
 /// What the runtime mounts for a subPath.
-pub fn subpath(agent: &Agent, pod: &Pod, c: &Container, index: usize, volume: &str, base: &Path, sub: &str) -> Result<PathBuf> {
+pub fn subpath(
+    agent: &Agent,
+    pod: &Pod,
+    c: &Container,
+    index: usize,
+    volume: &str,
+    base: &Path,
+    sub: &str,
+) -> Result<PathBuf> {
     let target = pod_dir(&agent.options.root_dir, pod.uid())
         .join("volume-subpaths")
         .join(volume)
@@ -181,5 +192,8 @@ pub fn pods_on_disk(root: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(root.join("pods")) else {
         return Vec::new();
     };
-    entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect()
+    entries
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect()
 }

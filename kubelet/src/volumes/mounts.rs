@@ -61,8 +61,14 @@ pub fn tmpfs(dir: &Path, size: Option<i64>, mode: u32) -> Result<()> {
         options.push_str(&format!(",size={size}"));
     }
     let options = std::ffi::CString::new(options).unwrap_or_default();
-    rustix::mount::mount("tmpfs", dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-        .map_err(io(format!("mount tmpfs on {}", dir.display())))
+    rustix::mount::mount(
+        "tmpfs",
+        dir,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        options.as_c_str(),
+    )
+    .map_err(io(format!("mount tmpfs on {}", dir.display())))
 }
 
 /// Unmounts everything at or below `dir`. What is busy goes when its last user does.
@@ -77,8 +83,12 @@ pub fn unmount_below(dir: &Path) {
 /// Opens `sub` inside `volume`, making missing directories, and never leaving the volume by a symbolic link.
 fn open_inside(volume: &Path, sub: &str) -> Result<OwnedFd> {
     let what = || format!("subPath {sub:?} of {}", volume.display());
-    let root = rustix::fs::open(volume, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(io(what()))?;
+    let root = rustix::fs::open(
+        volume,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(io(what()))?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match rustix::fs::openat2(&root, sub, flags, Mode::empty(), resolve) {
@@ -93,7 +103,10 @@ fn open_inside(volume: &Path, sub: &str) -> Result<OwnedFd> {
             if matches!(part, Component::CurDir) {
                 continue;
             }
-            return Err(Error::Config(format!("{}: must be relative and may not contain \"..\"", what())));
+            return Err(Error::Config(format!(
+                "{}: must be relative and may not contain \"..\"",
+                what()
+            )));
         };
         at = match rustix::fs::openat2(&at, name, flags, Mode::empty(), resolve) {
             Ok(fd) => fd,
@@ -124,7 +137,9 @@ pub fn bind_subpath(volume: &Path, sub: &str, target: &Path) -> Result<()> {
     }
     let fd = open_inside(volume, sub)?;
     let source = proc_path(&fd);
-    let is_dir = fs::metadata(&source).map_err(Error::io(format!("subPath {sub:?}")))?.is_dir();
+    let is_dir = fs::metadata(&source)
+        .map_err(Error::io(format!("subPath {sub:?}")))?
+        .is_dir();
     let make = || -> std::io::Result<()> {
         if is_dir {
             return fs::create_dir_all(target);
@@ -132,7 +147,11 @@ pub fn bind_subpath(volume: &Path, sub: &str, target: &Path) -> Result<()> {
         if let Some(above) = target.parent() {
             fs::create_dir_all(above)?;
         }
-        fs::OpenOptions::new().create(true).append(true).open(target).map(|_| ())
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(target)
+            .map(|_| ())
     };
     make().map_err(Error::io(format!("make {}", target.display())))?;
     rustix::mount::mount_bind_recursive(&source, target).map_err(io(format!("bind {}", target.display())))

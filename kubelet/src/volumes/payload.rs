@@ -119,7 +119,11 @@ fn present<T>(object: Option<T>, optional: Option<bool>, missing: impl FnOnce() 
 }
 
 fn config_map_data(c: &ConfigMap) -> BTreeMap<String, Vec<u8>> {
-    let text = c.data.iter().flatten().map(|(k, v)| (k.clone(), v.clone().into_bytes()));
+    let text = c
+        .data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone().into_bytes()));
     let binary = c.binary_data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone()));
     text.chain(binary).collect()
 }
@@ -154,7 +158,10 @@ fn put(
                     }
                     None if optional == Some(true) => {}
                     None => {
-                        return Err(Error::Config(format!("references non-existent config key: {}", item.key)));
+                        return Err(Error::Config(format!(
+                            "references non-existent config key: {}",
+                            item.key
+                        )));
                     }
                 }
             }

@@ -81,7 +81,10 @@ impl Tokens {
     async fn request(&self, pod: &Pod, key: &Key, now: Timestamp) -> Result<Token> {
         let request = TokenRequest {
             spec: TokenRequestSpec {
-                audiences: (!key.audience.is_empty()).then(|| key.audience.clone()).into_iter().collect(),
+                audiences: (!key.audience.is_empty())
+                    .then(|| key.audience.clone())
+                    .into_iter()
+                    .collect(),
                 bound_object_ref: Some(BoundObjectReference {
                     api_version: Some("v1".into()),
                     kind: Some("Pod".into()),
@@ -94,10 +97,12 @@ impl Tokens {
         };
         let api = Api::<ServiceAccount>::namespaced(self.client.clone(), pod.namespace());
         let answer: TokenRequest = api.create_subresource(&key.account, "token", &request).await?;
-        let status = answer.status.unwrap_or_else(|| k8s_openapi::api::authentication::v1::TokenRequestStatus {
-            expiration_timestamp: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now),
-            token: String::new(),
-        });
+        let status = answer
+            .status
+            .unwrap_or_else(|| k8s_openapi::api::authentication::v1::TokenRequestStatus {
+                expiration_timestamp: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now),
+                token: String::new(),
+            });
         let expires = status.expiration_timestamp.0;
         let life = SignedDuration::from_secs(expires.as_second() - now.as_second());
         let wait = SignedDuration::from_secs(life.as_secs() * RENEW_PERCENT / 100).min(AGE_MAX);
