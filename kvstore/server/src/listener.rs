@@ -69,7 +69,8 @@ pub async fn run(
         });
     }
     connections.close();
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await;
+    // Each is bounded by its own wait.
+    connections.wait().await;
 }
 
 async fn serve(
@@ -83,7 +84,10 @@ async fn serve(
         None => serve_http(socket, router, stop).await,
         Some(acceptor) => {
             let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket));
-            let stream = handshake.await.map_err(|_| "TLS handshake timed out".to_owned())?;
+            let stream = tokio::select! {
+                stream = handshake => stream.map_err(|_| "TLS handshake timed out".to_owned())?,
+                () = stop.cancelled() => return Ok(()),
+            };
             serve_http(stream.map_err(|e| e.to_string())?, router, stop).await
         }
     }

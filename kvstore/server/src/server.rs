@@ -22,6 +22,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long calls under way may keep the store open after the log was closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_LOOK: Duration = Duration::from_millis(2);
+
 /// A running member. Dropping it stops nothing: call [`Server::shutdown`].
 pub struct Server {
     core: Arc<Core>,
@@ -129,7 +133,7 @@ impl Server {
 
     pub fn kv(&self) -> Kv {
         Kv {
-            core: self.core.clone(),
+            core: Arc::downgrade(&self.core),
             stop: self.stop.clone(),
         }
     }
@@ -142,7 +146,10 @@ impl Server {
     pub async fn failed(&self) -> String {
         let mut failure = self.core.failure.subscribe();
         // The guard must not live across the wait below, or the future could not move between threads.
-        let reason = failure.wait_for(Option::is_some).await.map(|r| r.clone().unwrap_or_default());
+        let reason = failure
+            .wait_for(Option::is_some)
+            .await
+            .map(|r| r.clone().unwrap_or_default());
         match reason {
             Ok(reason) => reason,
             // The sender lives in `core`, which lives in `self`.
@@ -150,13 +157,24 @@ impl Server {
         }
     }
 
-    /// Ends streams and connections, then the log.
+    /// Ends streams and connections, then the log, and returns when the files are closed: the folder can be opened
+    /// again.
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         if let Err(error) = self.core.log.shutdown().await {
             tracing::warn!(%error, "close the log");
+        }
+        let store = Arc::downgrade(&self.core.store);
+        drop(self);
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, async {
+            while store.strong_count() > 0 {
+                tokio::time::sleep(CLOSE_LOOK).await;
+            }
+        });
+        if closed.await.is_err() {
+            tracing::warn!("a call under way keeps the store open");
         }
     }
 }
