@@ -43,7 +43,6 @@ impl Registry {
             ask.name = meta::name(&object).to_owned();
         }
         keelson_machinery::defaults::apply(r, &mut object);
-        kinds::strategy(r).prepare_for_create(&ask.context(), &mut object);
         meta::set(&mut object, "uid", uuid::Uuid::new_v4().to_string());
         meta::set(
             &mut object,
@@ -69,6 +68,8 @@ impl Registry {
         // Admission may add what has defaults of its own (volumes, tolerations).
         keelson_machinery::defaults::apply(r, &mut object);
         let context = ask.context();
+        // Only now: a Job's selector is made of its uid and its name.
+        kinds::strategy(r).prepare_for_create(&context, &mut object);
         let reservation = kinds::begin(&self.allocators, &context, &mut object, None)?;
         let errors = kinds::validate_create(&context, &object);
         if !errors.is_empty() {

@@ -99,7 +99,9 @@ pub fn log(pod: &Value, parameters: &[(String, String)]) -> Result<String, ApiEr
     if let Some(t) = since_time {
         to.push(("sinceTime", t.to_owned()));
     }
-    to.push(("stream", stream.to_owned()));
+    if stream != "All" {
+        to.push(("stream", stream.to_owned()));
+    }
     Ok(format!(
         "/containerLogs/{}/{name}/{wanted}{}",
         text(&pod["metadata"]["namespace"]),
@@ -272,7 +274,7 @@ mod tests {
         let to = |q: &str| log(&pod(), &query::parse(q));
         assert_eq!(
             to("follow=true&tailLines=10&timestamps=true&previous=false").unwrap(),
-            "/containerLogs/a/p/c?follow=true&timestamps=true&tailLines=10&stream=All"
+            "/containerLogs/a/p/c?follow=true&timestamps=true&tailLines=10"
         );
         assert_eq!(to("tailLines=-1").unwrap_err().code, 422);
         assert_eq!(to("tailLines=x").unwrap_err().code, 400);
