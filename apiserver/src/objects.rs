@@ -71,7 +71,7 @@ pub mod memory {
         pub fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
             self.objects.lock().get(&key(group, plural, namespace, name)).cloned()
         }
-        pub fn len(&self) -> usize {
+        pub fn count(&self) -> usize {
             self.objects.lock().len()
         }
         fn tell(&self, group: &str, plural: &str, change: Change) {
