@@ -240,8 +240,9 @@ impl Watch {
             dir,
             inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO,
         )?;
+        // SAFETY: the descriptor is owned by the AsyncFd, always the same one, and closed only when that is dropped.
         Ok(Watch {
-            fd: AsyncFd::register(fd)?,
+            fd: unsafe { AsyncFd::register(fd)? },
         })
     }
 
