@@ -66,9 +66,10 @@ impl Registry {
         let (r, old) = (ask.resource, &current.value);
         keep_system_fields(ask, &mut new, old)?;
         keelson_machinery::defaults::apply(r, &mut new);
-        prepare(ask, &mut new, old);
+        // Admission first: what it adds must not escape the strategy (upstream: rest.DefaultUpdatedObjectInfo).
         self.mutate(ask, Operation::Update, &mut new, Some(old)).await?;
         keelson_machinery::defaults::apply(r, &mut new);
+        prepare(ask, &mut new, old);
         let context = ask.context();
         let reservation = kinds::begin(&self.allocators, &context, &mut new, Some(old))?;
         let errors = kinds::validate_update(&context, &new, old);
