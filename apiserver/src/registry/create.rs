@@ -1,6 +1,6 @@
 //! POST.
 
-use super::{Ask, Registry, put, with_revision};
+use super::{Ask, Registry, put_bytes, stored};
 use crate::admission::Operation;
 use crate::kinds;
 use keelson_machinery::meta;
@@ -76,18 +76,22 @@ impl Registry {
             return Err(ApiError::invalid(r.group, r.kind, &ask.name, &errors));
         }
         self.admit(ask, Operation::Create, &object, None).await?;
-        super::stored::set_gvk(r, &mut object);
+        stored::set_gvk(r, &mut object);
+        let bytes = stored::encode(r, &object)?;
         if ask.dry_run {
             let (taken, _) = self.storage.get(&ask.key()).await.map_err(super::storage_error)?;
             return match taken {
                 Some(_) => Err(ApiError::already_exists(r.group, r.plural, &ask.name)),
-                None => Ok(object),
+                None => stored::decode(r, &bytes, 0).map(|mut o| {
+                    meta::unset(&mut o, "resourceVersion");
+                    o
+                }),
             };
         }
-        match put(self, ask, &object, 0).await? {
-            Some(revision) => {
+        match put_bytes(self, ask, bytes, 0).await? {
+            Some(object) => {
                 reservation.commit();
-                Ok(with_revision(object, revision))
+                Ok(object)
             }
             None => Err(ApiError::already_exists(r.group, r.plural, &ask.name)),
         }

@@ -1,7 +1,7 @@
 //! DELETE of one object and of collections: preconditions, grace, finalizers, propagation
 //! (upstream: apiserver/pkg/registry/rest/delete.go and registry/generic/registry/store.go).
 
-use super::{Ask, Current, RACE_RETRIES_MAX, Registry, put, storage_error, with_revision};
+use super::{Ask, Current, RACE_RETRIES_MAX, Registry, put, storage_error};
 use crate::admission::Operation;
 use crate::kinds;
 use crate::storage::Guarded;
@@ -144,9 +144,7 @@ impl Registry {
         if ask.dry_run {
             return Ok(Some(Deleted::Marked(new)));
         }
-        Ok(put(self, ask, &new, current.revision)
-            .await?
-            .map(|revision| Deleted::Marked(with_revision(new, revision))))
+        Ok(put(self, ask, &new, current.revision).await?.map(Deleted::Marked))
     }
 
     /// Takes the key away; `None` when the race was lost.

@@ -71,6 +71,8 @@ pub const MODIFIED: &str =
 pub struct Current {
     pub value: Value,
     pub revision: Revision,
+    /// As stored.
+    pub bytes: bytes::Bytes,
 }
 
 pub struct Registry {
@@ -177,6 +179,7 @@ fn decode(r: &'static Resource, kv: &KeyValue) -> Result<Current, ApiError> {
     Ok(Current {
         value: stored::decode(r, &kv.value, kv.mod_revision)?,
         revision: kv.mod_revision,
+        bytes: kv.value.clone(),
     })
 }
 
@@ -195,23 +198,24 @@ pub fn storage_error(e: storage::Error) -> ApiError {
     }
 }
 
-/// Sets `metadata.resourceVersion` to what a write gave.
-fn with_revision(mut value: Value, revision: Revision) -> Value {
-    keelson_machinery::meta::set(&mut value, "resourceVersion", revision.to_string());
-    value
-}
-
-/// Writes under the guard; `None` when the race was lost.
-async fn put(registry: &Registry, ask: &Ask, value: &Value, expected: Revision) -> Result<Option<Revision>, ApiError> {
-    let bytes = stored::encode(ask.resource, value)?;
+/// Writes bytes under the guard. Gives the object as a reader gets it, which is not quite as a writer put it
+/// (fields without `omitempty` appear); `None` when the race was lost.
+async fn put_bytes(
+    registry: &Registry,
+    ask: &Ask,
+    bytes: Vec<u8>,
+    expected: Revision,
+) -> Result<Option<Value>, ApiError> {
+    let bytes = bytes::Bytes::from(bytes);
     let ttl = Registry::ttl_seconds(ask.resource);
-    match registry
-        .storage
-        .put(&ask.key(), bytes.into(), expected, ttl)
-        .await
-        .map_err(storage_error)?
-    {
-        Guarded::Done(revision) => Ok(Some(revision)),
+    let written = registry.storage.put(&ask.key(), bytes.clone(), expected, ttl).await;
+    match written.map_err(storage_error)? {
+        Guarded::Done(revision) => stored::decode(ask.resource, &bytes, revision).map(Some),
         Guarded::Conflict { .. } => Ok(None),
     }
+}
+
+/// Writes a tree under the guard: see [`put_bytes`].
+async fn put(registry: &Registry, ask: &Ask, value: &Value, expected: Revision) -> Result<Option<Value>, ApiError> {
+    put_bytes(registry, ask, stored::encode(ask.resource, value)?, expected).await
 }

@@ -1,7 +1,7 @@
 //! PUT, and the part of PATCH that writes.
 
 use super::create::check_namespace;
-use super::{Ask, Current, MODIFIED, RACE_RETRIES_MAX, Registry, put, with_revision};
+use super::{Ask, Current, MODIFIED, RACE_RETRIES_MAX, Registry, put_bytes, stored};
 use crate::admission::Operation;
 use crate::kinds;
 use keelson_machinery::meta;
@@ -64,6 +64,8 @@ impl Registry {
     /// Writes `new` over `current`: prepared, admitted and validated. `None` when the race was lost.
     pub(super) async fn write(&self, ask: &Ask, current: &Current, mut new: Value) -> Result<Option<Value>, ApiError> {
         let (r, old) = (ask.resource, &current.value);
+        // An unconditional update is one of what is there now.
+        meta::set(&mut new, "resourceVersion", current.revision.to_string());
         keep_system_fields(ask, &mut new, old)?;
         keelson_machinery::defaults::apply(r, &mut new);
         // Admission first: what it adds must not escape the strategy (upstream: rest.DefaultUpdatedObjectInfo).
@@ -77,21 +79,22 @@ impl Registry {
             return Err(ApiError::invalid(r.group, r.kind, &ask.name, &errors));
         }
         self.admit(ask, Operation::Update, &new, Some(old)).await?;
-        super::stored::set_gvk(r, &mut new);
-        meta::set(&mut new, "resourceVersion", current.revision.to_string());
+        stored::set_gvk(r, &mut new);
+        let bytes = stored::encode(r, &new)?;
         if ask.dry_run {
-            return Ok(Some(new));
+            return stored::decode(r, &bytes, current.revision).map(Some);
         }
         if is_finished(r, &new, old) {
             return self.remove_finished(ask, current, new).await;
         }
-        if super::stored::encode(r, &new)? == super::stored::encode(r, old)? {
-            return Ok(Some(new));
+        if bytes == current.bytes {
+            return stored::decode(r, &bytes, current.revision).map(Some);
         }
-        Ok(put(self, ask, &new, current.revision).await?.map(|revision| {
+        let written = put_bytes(self, ask, bytes, current.revision).await?;
+        if written.is_some() {
             reservation.commit();
-            with_revision(new, revision)
-        }))
+        }
+        Ok(written)
     }
 }
 
