@@ -315,6 +315,7 @@ impl Queue {
     }
 
     /// Sizes of active, backoff, unschedulable and in flight.
+    #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize, usize, usize) {
         (
             self.active.len(),
