@@ -46,9 +46,9 @@ pub enum Error {
 
 /// Runs the controllers until `stop`.
 ///
-/// `client_for` gives the client of one controller by upstream's name (`deployment-controller`,
-/// `generic-garbage-collector`, …), which in a secured cluster acts as ServiceAccount
-/// `kube-system/<name>`; it is also called with `kube-controller-manager`, for the shared informers and the Lease.
+/// `client_for` gives the client that acts as ServiceAccount `kube-system/<name>`, by upstream's account of each
+/// controller (`deployment-controller`, `generic-garbage-collector`, `node-controller`, …); it is also called with
+/// `kube-controller-manager`, for the shared informers and the Lease.
 pub async fn run(
     options: Options,
     client_for: impl Fn(&str) -> Client + Send + Sync,

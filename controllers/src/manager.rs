@@ -16,8 +16,9 @@ type Start = fn(Context) -> BoxFuture<'static, ()>;
 
 macro_rules! controllers {
     ($($module:ident),* $(,)?) => {
-        /// Every controller by upstream's name.
-        const CONTROLLERS: &[(&str, Start)] = &[$((crate::$module::NAME, |c| Box::pin(crate::$module::run(c)))),*];
+        /// Every controller by upstream's name, with its account.
+        const CONTROLLERS: &[(&str, &str, Start)] =
+            &[$((crate::$module::NAME, crate::$module::ACCOUNT, |c| Box::pin(crate::$module::run(c)))),*];
     };
 }
 controllers!(
@@ -43,7 +44,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     for name in &options.controllers {
         let name = name.strip_prefix('-').unwrap_or(name);
-        if name != "*" && !CONTROLLERS.iter().any(|(n, _)| *n == name) {
+        if name != "*" && !CONTROLLERS.iter().any(|(n, _, _)| *n == name) {
             return Err(Error::Options(format!(
                 "{name:?} is not in the list of known controllers"
             )));
@@ -79,10 +80,10 @@ async fn lead(
     let _end = stop.clone().drop_guard();
     let factory = InformerFactory::new(client_for(MANAGER), stop.clone());
     let mut running = JoinSet::new();
-    for (name, start) in CONTROLLERS.iter().filter(|(n, _)| options.enabled(n)) {
-        let client = client_for(name);
+    for (name, account, start) in CONTROLLERS.iter().filter(|(n, _, _)| options.enabled(n)) {
+        let client = client_for(account);
         let ctx = Context {
-            events: EventRecorder::new(client.clone(), event_source(name), ""),
+            events: EventRecorder::new(client.clone(), account, ""),
             client,
             factory: factory.clone(),
             options: options.clone(),
@@ -105,13 +106,5 @@ async fn lead(
             Some(Ok(name)) => Err(Error::ControllerEnded(name)),
             _ => Err(Error::ControllerEnded("panicked")),
         }
-    }
-}
-
-/// The component that events name, where it is not the controller's own name.
-fn event_source(name: &'static str) -> &'static str {
-    match name {
-        "node-lifecycle-controller" => "node-controller",
-        other => other,
     }
 }

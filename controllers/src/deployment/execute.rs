@@ -3,10 +3,10 @@ use super::conditions::{self, PROGRESSING};
 use super::plan::{Plan, Step, spec};
 use super::revision::{REVISION, same_template};
 use crate::common::owner::controller_of;
-use crate::common::patch::write_status;
 use crate::common::pod_control::namespace_terminating;
+use crate::common::status::write_status;
 use crate::common::{Context, Error, Outcome, key};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::jiff::Timestamp;
 use keelson_client::events::object_ref;
 use keelson_client::{Api, DeleteParams, Patch, PatchParams, Store};
@@ -62,17 +62,13 @@ pub async fn execute(ctx: &Context, sets: &Store<ReplicaSet>, d: &Deployment, pl
     let deployments = Api::<Deployment>::namespaced(ctx.client.clone(), namespace);
     let mut current = d.clone();
     if let Some(revision) = plan.revision {
-        let patch = json!({"metadata": {"uid": d.metadata.uid, "annotations": {REVISION: revision}}});
-        let name = d.metadata.name.as_deref().unwrap_or_default();
-        let new = deployments
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await?;
-        // The status below is about the template that was planned for; a newer one comes with its own event.
-        if new.metadata.generation == d.metadata.generation {
-            current.metadata.resource_version = new.metadata.resource_version;
-        }
+        let annotations = current.metadata.annotations.get_or_insert_default();
+        annotations.insert(REVISION.to_owned(), revision);
+        current.metadata.managed_fields = None;
+        let name = current.metadata.name.clone().unwrap_or_default();
+        current = deployments.replace(&name, &current).await?;
     }
-    write_status(&deployments, &current, d.status.as_ref(), &plan.status).await?;
+    write_status(&deployments, &current, |d| &mut d.status, plan.status).await?;
     Ok(plan.check_after)
 }
 
@@ -127,7 +123,7 @@ async fn create(
             // Another set has the name: count the collision, which changes the hash at the next attempt.
             let mut status = d.status.clone().unwrap_or_default();
             status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
-            update_status(ctx, d, &status).await?;
+            update_status(ctx, d, status).await?;
             Err(e.into())
         }
         Err(e) if namespace_terminating(&e) => Err(e.into()),
@@ -141,7 +137,7 @@ async fn create(
                     conditions::new(PROGRESSING, "False", "ReplicaSetCreateError", message.clone(), now),
                 );
                 // The error below is what matters; it brings the reconcile back.
-                let _ = update_status(ctx, d, &status).await;
+                let _ = update_status(ctx, d, status).await;
             }
             ctx.events
                 .event(&object_ref(d), "Warning", "ReplicaSetCreateError", message);
@@ -150,13 +146,9 @@ async fn create(
     }
 }
 
-async fn update_status(
-    ctx: &Context,
-    d: &Deployment,
-    status: &k8s_openapi::api::apps::v1::DeploymentStatus,
-) -> Result<(), Error> {
+async fn update_status(ctx: &Context, d: &Deployment, status: DeploymentStatus) -> Result<(), Error> {
     let namespace = d.metadata.namespace.as_deref().unwrap_or_default();
     let api = Api::<Deployment>::namespaced(ctx.client.clone(), namespace);
-    write_status(&api, d, d.status.as_ref(), status).await?;
+    write_status(&api, d, |d| &mut d.status, status).await?;
     Ok(())
 }

@@ -22,6 +22,8 @@ use keelson_machinery::labels::Selector;
 use std::sync::Arc;
 
 pub const NAME: &str = "deployment-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "deployment-controller";
 
 struct Controller {
     ctx: Context,

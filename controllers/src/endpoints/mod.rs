@@ -9,7 +9,9 @@ use keelson_client::{Api, DeleteParams, Event, Store, WorkQueue};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NAME: &str = "endpoint-controller";
+pub const NAME: &str = "endpoints-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "endpoint-controller";
 /// Pause before a look at an object that the local copy does not have yet.
 const BEHIND_PAUSE: Duration = Duration::from_millis(50);
 

@@ -15,6 +15,8 @@ use keelson_client::{Api, DeleteParams, Event, Store, WorkQueue};
 use std::sync::Arc;
 
 pub const NAME: &str = "endpointslice-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "endpointslice-controller";
 /// Value of the label `endpointslice.kubernetes.io/managed-by`.
 pub const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
 pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use worker::{Collector, Kinds};
 
-pub const NAME: &str = "generic-garbage-collector";
+pub const NAME: &str = "garbage-collector-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "generic-garbage-collector";
 
 /// The informer of custom resource definitions, which this and the namespace controller share.
 pub fn definitions(ctx: &Context) -> InformerHandle<CustomResourceDefinition> {

@@ -9,9 +9,9 @@ mod track;
 
 use crate::common::expectations::Expectations;
 use crate::common::owner::{claim_all, controller_of, owner_key};
-use crate::common::patch::write_status;
 use crate::common::pod_control::{PodControl, namespace_terminating, slow_start};
 use crate::common::pods::is_ready;
+use crate::common::status::write_status;
 use crate::common::written::Written;
 use crate::common::{Context, Error, Outcome, key};
 use futures::future::join_all;
@@ -33,6 +33,8 @@ use tally::{Backoff, Tally, condition, is_finished, is_indexed, is_suspended};
 pub use tally::{find, is_finished as job_is_finished};
 
 pub const NAME: &str = "job-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "job-controller";
 /// Pods created or deleted in one reconcile (upstream `MaxPodCreateDeletePerSync`).
 const PODS_PER_SYNC_MAX: usize = 500;
 const MANAGED_BY: &str = "kubernetes.io/job-controller";
@@ -401,7 +403,7 @@ impl Controller {
         let api = Api::<Job>::namespaced(self.ctx.client.clone(), namespace);
         let step = track::step(job, status, pods, leaving, finish, now);
         let mut current = job.clone();
-        if let Some(new) = write_status(&api, job, job.status.as_ref(), &step.status).await? {
+        if let Some(new) = write_status(&api, job, |j| &mut j.status, step.status.clone()).await? {
             self.written.note(&new.metadata);
             current = new;
         }
@@ -413,7 +415,7 @@ impl Controller {
         track::settle(&mut status, &track::holding(pods, &left));
         let end = step.finish.as_ref().filter(|_| !step.more && failure.is_none());
         let finished = track::finish(&mut status, end, tally.terminating, now);
-        if let Some(new) = write_status(&api, &current, Some(&step.status), &status).await? {
+        if let Some(new) = write_status(&api, &current, |j| &mut j.status, status.clone()).await? {
             self.written.note(&new.metadata);
         }
         if let (true, Some(end)) = (finished, end) {

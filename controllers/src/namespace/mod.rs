@@ -2,7 +2,7 @@
 mod conditions;
 
 use crate::common::discovery::{Kind, built_in, custom};
-use crate::common::patch::write_status;
+use crate::common::status::write_status;
 use crate::common::{Context, Error, Outcome, key};
 use conditions::Findings;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub const NAME: &str = "namespace-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "namespace-controller";
 const FINALIZER: &str = "kubernetes";
 /// Objects that remain are counted up to this.
 const LIST_ITEMS_MAX: u32 = 500;
@@ -89,7 +91,7 @@ impl Controller {
         if ns.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Terminating") {
             let mut status = ns.status.clone().unwrap_or_default();
             status.phase = Some("Terminating".into());
-            if let Some(new) = write_status(&api, &ns, ns.status.as_ref(), &status).await? {
+            if let Some(new) = write_status(&api, &ns, |n| &mut n.status, status).await? {
                 ns = new;
             }
         }
@@ -97,7 +99,7 @@ impl Controller {
         let mut status = ns.status.clone().unwrap_or_default();
         conditions::update(&mut status, &findings, Timestamp::now());
         if !findings.is_clean() {
-            write_status(&api, &ns, ns.status.as_ref(), &status).await?;
+            write_status(&api, &ns, |n| &mut n.status, status).await?;
         }
         if let Some(e) = findings.errors.into_iter().next() {
             return Err(Error::Other(format!("delete the content of namespace {name}: {e}")));

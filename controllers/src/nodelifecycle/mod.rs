@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub const NAME: &str = "node-lifecycle-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "node-controller";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const NODE_INDEX: &str = "node";
 /// A node that has not said anything since it was made (`--node-startup-grace-period`).
@@ -52,7 +54,7 @@ pub async fn run(ctx: Context) {
     let pods = ctx.factory.informer::<Pod>();
     index_pods_by_node(&pods.store());
     let leases = Informer::new(
-        Api::<Lease>::namespaced(ctx.client.clone(), LEASE_NAMESPACE),
+        Api::<Lease>::namespaced(ctx.factory.client.clone(), LEASE_NAMESPACE),
         ListParams::default(),
     );
     let c = Arc::new(Controller {

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NAME: &str = "pod-garbage-collector";
+pub const NAME: &str = "pod-garbage-collector-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "pod-garbage-collector";
 /// How long a node must be missing before its pods go (upstream `quarantineTime`).
 const QUARANTINE: Duration = Duration::from_secs(40);
 /// Pause in which ends of pods are gathered before the terminated ones are counted.

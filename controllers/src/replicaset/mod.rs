@@ -3,10 +3,10 @@ mod status;
 
 use crate::common::expectations::Expectations;
 use crate::common::owner::{claim_all, owner_key};
-use crate::common::patch::write_status;
 use crate::common::pod_control::{PodControl, namespace_terminating, pod_from_template, slow_start};
 use crate::common::pods::{is_active, is_terminal, next_available};
 use crate::common::ranking::pods_to_delete;
+use crate::common::status::write_status;
 use crate::common::{Context, Error, Outcome, key, owner};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -18,6 +18,8 @@ use keelson_machinery::labels::Selector;
 use std::sync::Arc;
 
 pub const NAME: &str = "replicaset-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "replicaset-controller";
 /// Pods created or deleted in one reconcile (upstream `BurstReplicas`).
 const BURST_PODS_MAX: usize = 500;
 
@@ -131,7 +133,7 @@ impl Controller {
         let now = Timestamp::now();
         let new = status::calculate(&rs, &active, failure.as_ref().map(ToString::to_string), now);
         let api = Api::<ReplicaSet>::namespaced(self.ctx.client.clone(), namespace);
-        write_status(&api, &*rs, rs.status.as_ref(), &new).await?;
+        write_status(&api, &*rs, |r| &mut r.status, new).await?;
         if let Some(e) = failure {
             return Err(e.into());
         }

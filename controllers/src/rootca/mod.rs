@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub const NAME: &str = "root-ca-certificate-publisher-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "root-ca-cert-publisher";
 const CONFIG_MAP: &str = "kube-root-ca.crt";
 const DATA_KEY: &str = "ca.crt";
 const DESCRIPTION: &str = "kubernetes.io/description";
@@ -20,7 +22,7 @@ pub async fn run(ctx: Context) {
     let namespaces = ctx.factory.informer::<Namespace>();
     // Only these: a copy of every ConfigMap in the cluster would cost memory for nothing.
     let maps = Informer::new(
-        Api::<ConfigMap>::all(ctx.client.clone()),
+        Api::<ConfigMap>::all(ctx.factory.client.clone()),
         ListParams::fields(format!("metadata.name={CONFIG_MAP}")),
     );
     let queue = WorkQueue::<String>::new("root-ca");

@@ -4,8 +4,10 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keelson_client::{Api, Event, WorkQueue};
 
-pub const NAME: &str = "service-account-controller";
-const ACCOUNT: &str = "default";
+pub const NAME: &str = "serviceaccount-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "service-account-controller";
+const DEFAULT: &str = "default";
 
 pub async fn run(ctx: Context) {
     let namespaces = ctx.factory.informer::<Namespace>();
@@ -20,7 +22,7 @@ pub async fn run(ctx: Context) {
     let q = queue.clone();
     accounts.on_event(move |e| {
         if let Event::Deleted(a) = e
-            && a.metadata.name.as_deref() == Some(ACCOUNT)
+            && a.metadata.name.as_deref() == Some(DEFAULT)
         {
             q.add(a.metadata.namespace.clone().unwrap_or_default());
         }
@@ -31,7 +33,7 @@ pub async fn run(ctx: Context) {
     ctx.work(&queue, move |namespace| {
         let (namespaces, accounts, client) = (namespaces.clone(), accounts.clone(), client.clone());
         async move {
-            let there = accounts.contains(&format!("{namespace}/{ACCOUNT}"));
+            let there = accounts.contains(&format!("{namespace}/{DEFAULT}"));
             if there || !namespaces.get(&namespace).is_some_and(|n| is_active(&n)) {
                 return Ok(None);
             }
@@ -48,7 +50,7 @@ pub fn is_active(n: &Namespace) -> bool {
 async fn create(client: &keelson_client::Client, namespace: &str) -> Outcome {
     let account = ServiceAccount {
         metadata: ObjectMeta {
-            name: Some(ACCOUNT.into()),
+            name: Some(DEFAULT.into()),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },

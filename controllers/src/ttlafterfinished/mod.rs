@@ -8,6 +8,8 @@ use k8s_openapi::jiff::Timestamp;
 use keelson_client::{Api, Client, DeleteParams, Event, Propagation, Store, WorkQueue};
 
 pub const NAME: &str = "ttl-after-finished-controller";
+/// The ServiceAccount it acts as, whose role is bootstrapped under this name.
+pub const ACCOUNT: &str = "ttl-after-finished-controller";
 
 pub async fn run(ctx: Context) {
     let jobs = ctx.factory.informer::<Job>();
