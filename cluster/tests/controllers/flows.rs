@@ -28,7 +28,9 @@ async fn available(api: &Api<Deployment>, name: &str, n: i32) -> Deployment {
 }
 
 async fn merge<K: keelson_client::api::Object>(api: &Api<K>, name: &str, v: Value) -> K {
-    api.patch(name, &PatchParams::default(), &Patch::Merge(v)).await.unwrap()
+    api.patch(name, &PatchParams::default(), &Patch::Merge(v))
+        .await
+        .unwrap()
 }
 
 fn image(v: &str) -> Value {
@@ -55,7 +57,10 @@ async fn a_deployment_rolls_and_its_service_follows() {
     let deployments = w.api::<Deployment>("default");
     deployments.create(&deployment("web", 3)).await.unwrap();
     let d = available(&deployments, "web", 3).await;
-    assert_eq!(d.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"], "1");
+    assert_eq!(
+        d.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"],
+        "1"
+    );
     let svc: Service = from(json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"},
         "ports": [{"port": 80, "targetPort": 8080}]}}));
     w.api::<Service>("default").create(&svc).await.unwrap();
@@ -103,7 +108,10 @@ async fn a_deployment_rolls_and_its_service_follows() {
     ready(3).await;
     set_image(&deployments, "web", "v1").await;
     let d = available(&deployments, "web", 3).await;
-    assert_eq!(d.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"], "3");
+    assert_eq!(
+        d.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"],
+        "3"
+    );
     let sets = w.api::<ReplicaSet>("default");
     assert_eq!(sets.list(&ListParams::labels("app=web")).await.unwrap().items.len(), 2);
 
@@ -178,7 +186,9 @@ async fn jobs_complete_fail_and_expire() {
     jobs.create(&job("good", "Succeeded", many)).await.unwrap();
     let indexed = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed"});
     jobs.create(&job("indexed", "Succeeded", indexed)).await.unwrap();
-    jobs.create(&job("bad", "Failed", json!({"backoffLimit": 0}))).await.unwrap();
+    jobs.create(&job("bad", "Failed", json!({"backoffLimit": 0})))
+        .await
+        .unwrap();
     jobs.create(&job("short", "Succeeded", json!({"ttlSecondsAfterFinished": 0})))
         .await
         .unwrap();
@@ -188,7 +198,11 @@ async fn jobs_complete_fail_and_expire() {
             until(&format!("job {name} is {kind}"), || async {
                 let j = jobs.get(name).await.unwrap();
                 let s = j.status.clone().unwrap_or_default();
-                let is = s.conditions.iter().flatten().any(|c| c.type_ == kind && c.status == "True");
+                let is = s
+                    .conditions
+                    .iter()
+                    .flatten()
+                    .any(|c| c.type_ == kind && c.status == "True");
                 is.then_some(s)
             })
             .await
@@ -209,7 +223,11 @@ async fn jobs_complete_fail_and_expire() {
     .await;
     // No pod is held by a finalizer once it is counted.
     let pods = w.api::<Pod>("default").list(&ListParams::default()).await.unwrap();
-    assert!(pods.items.iter().all(|p| p.metadata.finalizers.as_ref().is_none_or(Vec::is_empty)));
+    assert!(
+        pods.items
+            .iter()
+            .all(|p| p.metadata.finalizers.as_ref().is_none_or(Vec::is_empty))
+    );
     assert_eq!(pods.items.len(), 5 + 3 + 1);
     let params = DeleteParams {
         propagation: Some(Propagation::Background),
@@ -225,14 +243,26 @@ async fn a_namespace_comes_furnished_and_goes_with_all_in_it() {
     let w = World::start().await;
     w.node("n1").await;
     let namespaces = Api::<Namespace>::all(w.admin.clone());
-    namespaces.create(&from(json!({"metadata": {"name": "x"}}))).await.unwrap();
+    namespaces
+        .create(&from(json!({"metadata": {"name": "x"}})))
+        .await
+        .unwrap();
     let (accounts, maps) = (w.api::<ServiceAccount>("x"), w.api::<ConfigMap>("x"));
-    until("the default account", || async { accounts.get_opt("default").await.unwrap() }).await;
-    let ca = until("the root CA", || async { maps.get_opt("kube-root-ca.crt").await.unwrap() }).await;
+    until("the default account", || async {
+        accounts.get_opt("default").await.unwrap()
+    })
+    .await;
+    let ca = until("the root CA", || async {
+        maps.get_opt("kube-root-ca.crt").await.unwrap()
+    })
+    .await;
     assert!(ca.data.unwrap()["ca.crt"].contains("BEGIN"));
     let at_once = DeleteParams::default();
     maps.delete("kube-root-ca.crt", &at_once).await.unwrap();
-    until("the root CA again", || async { maps.get_opt("kube-root-ca.crt").await.unwrap() }).await;
+    until("the root CA again", || async {
+        maps.get_opt("kube-root-ca.crt").await.unwrap()
+    })
+    .await;
     let deployments = w.api::<Deployment>("x");
     deployments.create(&deployment("web", 2)).await.unwrap();
     available(&deployments, "web", 2).await;
@@ -241,7 +271,14 @@ async fn a_namespace_comes_furnished_and_goes_with_all_in_it() {
         namespaces.get_opt("x").await.unwrap().is_none().then_some(())
     })
     .await;
-    assert!(w.api::<Pod>("x").list(&ListParams::default()).await.unwrap().items.is_empty());
+    assert!(
+        w.api::<Pod>("x")
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
     assert!(maps.list(&ListParams::default()).await.unwrap().items.is_empty());
     w.stop().await;
 }
@@ -251,9 +288,14 @@ async fn pods_wait_for_a_node_that_fits_and_say_so() {
     let w = World::start().await;
     let pods = w.api::<Pod>("default");
     let accounts = w.api::<ServiceAccount>("default");
-    until("the default account", || async { accounts.get_opt("default").await.unwrap() }).await;
-    let big: Pod = from(json!({"metadata": {"name": "big"}, "spec": {"containers": [{"name": "c", "image": "v1",
-        "resources": {"requests": {"cpu": "3"}}}]}}));
+    until("the default account", || async {
+        accounts.get_opt("default").await.unwrap()
+    })
+    .await;
+    let big: Pod = from(
+        json!({"metadata": {"name": "big"}, "spec": {"containers": [{"name": "c", "image": "v1",
+        "resources": {"requests": {"cpu": "3"}}}]}}),
+    );
     pods.create(&big).await.unwrap();
     let message = |name: &'static str| {
         let pods = pods.clone();
@@ -268,7 +310,10 @@ async fn pods_wait_for_a_node_that_fits_and_say_so() {
     };
     assert_eq!(message("big").await, "no nodes available to schedule pods");
     w.node("n1").await;
-    until("big is bound", || async { pods.get("big").await.unwrap().spec.unwrap().node_name }).await;
+    until("big is bound", || async {
+        pods.get("big").await.unwrap().spec.unwrap().node_name
+    })
+    .await;
     let mut second = big.clone();
     second.metadata.name = Some("second".into());
     pods.create(&second).await.unwrap();
@@ -312,7 +357,11 @@ async fn a_silent_node_is_unknown_tainted_and_its_pods_move() {
     until("n1 is tainted", || async {
         let n = nodes.get("n1").await.unwrap();
         let taints = n.spec?.taints?;
-        let has = |e: &str| taints.iter().any(|t| t.key == "node.kubernetes.io/unreachable" && t.effect == e);
+        let has = |e: &str| {
+            taints
+                .iter()
+                .any(|t| t.key == "node.kubernetes.io/unreachable" && t.effect == e)
+        };
         (has("NoSchedule") && has("NoExecute")).then_some(())
     })
     .await;

@@ -50,7 +50,10 @@ impl World {
     pub async fn start() -> Self {
         // What the components say is shown with a test that fails; `RUST_LOG` asks for more.
         let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
         let dir = tempfile::tempdir().unwrap();
         keys(dir.path());
         let store = kvstore::Server::start(kvstore::Options {
@@ -121,7 +124,8 @@ impl World {
             keelson_controllers::run(options, client_for, stop).await.unwrap();
         });
         let client = Client::new(
-            self.server.transport("system:kube-scheduler", &["system:authenticated"]),
+            self.server
+                .transport("system:kube-scheduler", &["system:authenticated"]),
             "kube-scheduler",
         );
         let stop = self.stop.clone();
@@ -161,7 +165,9 @@ impl World {
 }
 
 fn now() -> String {
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap().to_string()
+    Timestamp::from_second(Timestamp::now().as_second())
+        .unwrap()
+        .to_string()
 }
 
 pub fn from<T: serde::de::DeserializeOwned>(v: Value) -> T {

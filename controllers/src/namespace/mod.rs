@@ -209,7 +209,7 @@ impl Controller {
         let body = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": {"name": name, "uid": ns.metadata.uid},
+            "metadata": {"name": name, "uid": ns.metadata.uid, "resourceVersion": ns.metadata.resource_version},
             "spec": {"finalizers": left},
         });
         let api = Api::<Namespace>::all(self.client.clone());
