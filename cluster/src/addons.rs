@@ -11,14 +11,18 @@ use serde_json::{Value, json};
 
 async fn create<K: Object>(api: Api<K>, object: Value) -> Result<()> {
     let typed: K = serde_json::from_value(object).context(|| "build an object of the cluster's own")?;
+    let name = typed.metadata().name.clone().unwrap_or_default();
+    // Asked first: creating the Service again would fail on its address, which it holds itself.
+    let there = api
+        .get_opt(&name)
+        .await
+        .context(|| format!("read {} {name:?}", K::KIND))?;
+    if there.is_some() {
+        return Ok(());
+    }
     match api.create(&typed).await {
-        Ok(_) => Ok(()),
-        Err(e) if e.is_already_exists() => Ok(()),
-        Err(e) => Err(crate::fail::Failure::new(format!(
-            "create {} {:?}: {e}",
-            K::KIND,
-            typed.metadata().name.as_deref().unwrap_or_default()
-        ))),
+        Err(e) if !e.is_already_exists() => Err(crate::fail::Failure::new(format!("create {} {name:?}: {e}", K::KIND))),
+        _ => Ok(()),
     }
 }
 

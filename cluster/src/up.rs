@@ -155,6 +155,13 @@ fn print_next(layout: &Layout) {
         images::DEMO_IMAGES[0]
     );
     println!("  kubectl{context} expose deployment web --type=NodePort --port=80 --target-port=8080");
+    if Path::new("/run/systemd/system").exists() {
+        println!();
+        println!(
+            "To start it with the machine: keelson systemd-unit --name {} > /etc/systemd/system/keelson-{}.service",
+            layout.name, layout.name
+        );
+    }
 }
 
 /// Says how far the start is: to the waiting `up`, and to the log.
