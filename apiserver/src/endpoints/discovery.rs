@@ -77,7 +77,7 @@ fn aggregated(version: &str, core: bool) -> Value {
         .map(|(g, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
-                .map(|v| json!({"version": v, "freshness": "Current", "resources": of(g, v).map(|r| aggregated_resource(r)).collect::<Vec<_>>()}))
+                .map(|v| json!({"version": v, "freshness": "Current", "resources": of(g, v).map(aggregated_resource).collect::<Vec<_>>()}))
                 .collect();
             let mut metadata = json!({"creationTimestamp": null});
             if !g.is_empty() {

@@ -133,8 +133,8 @@ impl Info {
             // As it came, escapes and closing slash included.
             let marker = format!("/{}", info.subresource);
             info.rest = path
-                .splitn(2, &format!("{}{marker}", info.name))
-                .nth(1)
+                .split_once(&format!("{}{marker}", info.name))
+                .map(|(_, rest)| rest)
                 .unwrap_or("")
                 .to_owned();
         } else if rest.next().is_some() {

@@ -47,11 +47,11 @@ impl Cacher {
         let page = match read {
             Read::Exactly(revision) => match self.view_at(revision) {
                 Some(objects) => Ok(self.page(&objects, revision, &ask)),
-                None => self.from_store(revision, &ask).await,
+                None => self.read_store(revision, &ask).await,
             },
             read => match self.view(read).await? {
                 Some((objects, revision)) => Ok(self.page(&objects, revision, &ask)),
-                None => self.from_store(0, &ask).await,
+                None => self.read_store(0, &ask).await,
             },
         };
         match page {
@@ -129,7 +129,7 @@ impl Cacher {
         finish(items, revision, more, remaining, ask)
     }
 
-    async fn from_store(&self, at: Revision, ask: &Ask<'_>) -> Result<Page, Error> {
+    async fn read_store(&self, at: Revision, ask: &Ask<'_>) -> Result<Page, Error> {
         let (mut at, mut start, end) = (at, ask.start.clone(), ask.selection.end());
         let chunk = match ask.limit {
             0 => super::feed::PAGE_KEYS,
@@ -164,7 +164,7 @@ impl Cacher {
             }
             let last = page.items.last().filter(|_| page.count > page.items.len() as u64);
             match last {
-                Some(kv) if !more && !(full && ask.selection.everything) => {
+                Some(kv) if !(more || full && ask.selection.everything) => {
                     start = kv.key.to_vec();
                     start.push(0);
                 }
