@@ -132,10 +132,8 @@ impl Ring {
         }
         let moved = inner.newest != before;
         drop(inner);
-        if moved {
-            if let Some(bell) = self.bell.get() {
-                bell();
-            }
+        if moved && let Some(bell) = self.bell.get() {
+            bell();
         }
     }
 
