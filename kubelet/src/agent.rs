@@ -10,7 +10,6 @@ use crate::pod::fields::Facts;
 use crate::pod::{PodExt, field_path};
 use crate::probes::results::ProbeResults;
 use crate::volumes::token::Tokens;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use keelson_client::informer::InformerHandle;
 use keelson_client::{Client, EventRecorder};
@@ -31,7 +30,6 @@ pub struct Agent {
     pub probes: ProbeResults,
     /// Where the HTTPS server was bound.
     pub server_addr: SocketAddr,
-    pub started_at: Timestamp,
     pub stop: CancellationToken,
 }
 

@@ -110,11 +110,6 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Writes the pod's limits again, after a resize.
-    pub fn update_pod(&self, pod: &Pod) {
-        self.apply(&self.pod_path(pod), &resources::pod_limits(pod));
-    }
-
     fn ensure(&self, path: &str) -> Result<()> {
         for h in &self.hierarchies {
             let mut at = h.mount.clone();

@@ -11,7 +11,6 @@ use crate::probes::results::ProbeResults;
 use crate::server;
 use crate::volumes::token::Tokens;
 use crate::{Error, Handle, Options, Result};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use keelson_client::{Api, Client, EventRecorder, Informer, ListParams};
 use std::os::unix::fs::PermissionsExt;
@@ -58,7 +57,6 @@ pub async fn start(options: Options, client: Client, stop: CancellationToken) ->
         machine,
         probes: ProbeResults::new(wake.clone()),
         server_addr: local_addr,
-        started_at: Timestamp::now(),
         stop: stop.clone(),
         client,
         options,

@@ -96,17 +96,6 @@ impl Cri {
             &answer.status.unwrap_or_default().conditions,
         ))
     }
-    pub async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<()> {
-        let m = pb::UpdateRuntimeConfigRequest {
-            runtime_config: Some(pb::RuntimeConfig {
-                network_config: Some(pb::NetworkConfig {
-                    pod_cidr: pod_cidr.to_owned(),
-                }),
-            }),
-        };
-        call!(self.runtime, update_runtime_config, CALL_TIMEOUT, m).map(|_| ())
-    }
-
     pub async fn run_sandbox(&self, config: pb::PodSandboxConfig, runtime_handler: &str) -> Result<String> {
         let m = pb::RunPodSandboxRequest {
             config: Some(config),
@@ -204,14 +193,6 @@ impl Cri {
         };
         let answer: pb::ListContainersResponse = call!(self.runtime, list_containers, CALL_TIMEOUT, m)?;
         Ok(answer.containers)
-    }
-    pub async fn update_resources(&self, id: &str, linux: pb::LinuxContainerResources) -> Result<()> {
-        let m = pb::UpdateContainerResourcesRequest {
-            container_id: id.to_owned(),
-            linux: Some(linux),
-            annotations: HashMap::new(),
-        };
-        call!(self.runtime, update_container_resources, CALL_TIMEOUT, m).map(|_| ())
     }
     pub async fn reopen_log(&self, id: &str) -> Result<()> {
         let m = pb::ReopenContainerLogRequest {

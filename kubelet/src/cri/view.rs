@@ -149,9 +149,6 @@ impl PodView {
     pub fn any_running(&self) -> bool {
         self.containers.iter().any(ContainerView::running)
     }
-    pub fn is_empty(&self) -> bool {
-        self.sandboxes.is_empty() && self.containers.is_empty()
-    }
 }
 
 /// A time of CRI; `None` for zero.

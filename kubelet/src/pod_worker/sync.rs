@@ -275,10 +275,6 @@ impl Worker {
         self.context.waiting.insert(name.to_owned(), waiting);
         self.holds.insert(name.to_owned(), Instant::now() + retry);
     }
-
-    pub(super) fn is_init(section: Section) -> bool {
-        section == Section::Init
-    }
 }
 
 /// `10s`, `1m20s`, `5m0s`, as Go prints durations.
