@@ -78,7 +78,7 @@ func preconditions(ctx context.Context, w *world) error {
 func count(ctx context.Context, w *world) error {
 	maps := w.typed.CoreV1().ConfigMaps(w.ns)
 	// Twenty writers collide far more often than retry.DefaultRetry allows for.
-	patience := wait.Backoff{Steps: 500, Duration: time.Millisecond, Factor: 1.2, Jitter: 1, Cap: 50 * time.Millisecond}
+	patience := wait.Backoff{Steps: 500, Duration: 5 * time.Millisecond, Factor: 1, Jitter: 2}
 	failures := make(chan error, writers)
 	var all sync.WaitGroup
 	for range writers {

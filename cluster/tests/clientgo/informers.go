@@ -145,8 +145,8 @@ func printNames(ctx context.Context, w *world) error {
 	for path, i := range all {
 		resource := path[strings.LastIndex(path, "/")+1:]
 		for _, k := range keys(i) {
-			// The scenario's own namespace goes away while the reader looks.
-			if !strings.HasPrefix(k, w.ns+"/") {
+			// Namespaces of scenarios go away while the reader looks.
+			if !strings.HasPrefix(k, "clientgo-") {
 				out = append(out, resource+" "+k)
 			}
 		}

@@ -9,13 +9,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"log"
 	"os"
 	"sort"
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -55,9 +54,7 @@ func main() {
 	verbose := flag.Bool("v", false, "keep client-go's own log on standard error")
 	flag.Parse()
 	if !*verbose {
-		klog.SetOutput(io.Discard)
-		klog.LogToStderr(false)
-		log.SetOutput(io.Discard)
+		klog.SetLogger(logr.Discard())
 	}
 	if err := run(*kubeconfig, *scenario, strings.Fields(*compact)); err != nil {
 		fmt.Fprintf(os.Stderr, "clientgo: %v\n", err)

@@ -186,24 +186,28 @@ func expired(ctx context.Context, w *world) error {
 	return expiredWatch(ctx, w)
 }
 
-// expiredWatch: client-go wants 410 either as the answer or as the stream's first event.
+// expiredWatch: client-go wants 410 either as the answer or as the stream's first event; a server that still
+// remembers may tell the events instead, from the first one on.
 func expiredWatch(ctx context.Context, w *world) error {
-	stream, err := w.typed.CoreV1().ConfigMaps(w.ns).Watch(ctx, metav1.ListOptions{ResourceVersion: "1"})
+	stream, err := w.typed.CoreV1().ConfigMaps(w.ns).Watch(ctx, metav1.ListOptions{ResourceVersion: "1", LabelSelector: "half"})
 	if err != nil {
 		_, err = refused("a watch from a compacted version", err, 410, metav1.StatusReasonExpired)
 		return err
 	}
 	defer stream.Stop()
-	select {
-	case e := <-stream.ResultChan():
-		if e.Type != watch.Error {
-			return fmt.Errorf("a watch from a compacted version begins with %s", e.Type)
-		}
+	e, err := next(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if e.Type == watch.Error {
 		_, err := refused("a watch from a compacted version", apierrors.FromObject(e.Object), 410, metav1.StatusReasonExpired)
 		return err
-	case <-ctx.Done():
-		return fmt.Errorf("a watch from a compacted version tells nothing")
 	}
+	m, ok := e.Object.(*corev1.ConfigMap)
+	if !ok {
+		return fmt.Errorf("a watch from a compacted version begins with %s of %T", e.Type, e.Object)
+	}
+	return differ("a remembered watch begins with", string(e.Type)+" "+m.Name, "ADDED p-0")
 }
 
 // aged rewrites the version in a continue token (upstream's form, apiserver/pkg/storage/continue.go) to 1.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // watchTimeoutSeconds is how long the server is asked to keep a watch.
@@ -259,7 +260,10 @@ func versionsRefused(ctx context.Context, w *world, present string, only func(st
 	}
 	future := strconv.FormatUint(n+1_000_000, 10)
 	began := time.Now()
-	_, err = only(future, metav1.ResourceVersionMatchNotOlderThan)
+	// Without client-go's own retries, which the answer invites.
+	err = w.typed.CoreV1().RESTClient().Get().Namespace(w.ns).Resource("configmaps").MaxRetries(0).
+		VersionedParams(&metav1.ListOptions{ResourceVersion: future, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan}, scheme.ParameterCodec).
+		Do(ctx).Error()
 	s, err := refused("a list not older than a version to come", err, 504, metav1.StatusReasonTimeout)
 	if err != nil {
 		return err
@@ -270,7 +274,8 @@ func versionsRefused(ctx context.Context, w *world, present string, only func(st
 	if s.Details == nil || s.Details.RetryAfterSeconds != 1 || len(s.Details.Causes) != 1 || s.Details.Causes[0].Type != metav1.CauseTypeResourceVersionTooLarge {
 		return fmt.Errorf("a version to come: details %v", s.Details)
 	}
-	_, err = w.typed.CoreV1().ConfigMaps(w.ns).Get(ctx, "a", metav1.GetOptions{ResourceVersion: future})
+	err = w.typed.CoreV1().RESTClient().Get().Namespace(w.ns).Resource("configmaps").Name("a").MaxRetries(0).
+		VersionedParams(&metav1.GetOptions{ResourceVersion: future}, scheme.ParameterCodec).Do(ctx).Error()
 	if _, err := refused("a get of a version to come", err, 504, metav1.StatusReasonTimeout); err != nil {
 		return err
 	}

@@ -209,8 +209,9 @@ func selectors(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(s.Message, `field label not supported: data.k`) {
-		return fmt.Errorf("a field that is none: %s", s.Message)
+	want := `"data.k" is not a known field selector: only "metadata.name", "metadata.namespace"`
+	if err := differ("message for a field that is none", s.Message, want); err != nil {
+		return err
 	}
 	_, err = maps.List(ctx, metav1.ListOptions{LabelSelector: "a=b=c"})
 	if _, err := refused("a selector that does not parse", err, 400, metav1.StatusReasonBadRequest); err != nil {
