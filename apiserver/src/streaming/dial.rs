@@ -1,180 +1,151 @@
-//! One HTTP exchange with a kubelet or a pod, upgrades included.
+//! One connection to a backend, HTTP/1.1, for one request.
+
+use super::tls::{Tls, Trust};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
 use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use keelson_client::Body;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use std::path::Path;
-use std::sync::Arc;
+use rustls_pki_types::ServerName;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tower::ServiceExt;
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a backend may take to answer a request to upgrade. Plain requests may take as long as their client waits.
+pub(super) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Idle connections are probed, so that a follower of logs learns that its node is gone.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_RETRIES_MAX: u32 = 4;
+/// Largest head of an answer, in bytes.
+const HEAD_BYTES_MAX: usize = 256 << 10;
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("read {path}: {why}")]
-    File { path: String, why: String },
-    #[error("tls: {0}")]
-    Tls(#[from] rustls::Error),
-    #[error("dial tcp {address}: {why}")]
-    Dial { address: String, why: String },
-    #[error("{0}")]
-    Http(#[from] hyper::Error),
-}
-
-/// Where a request goes.
-#[derive(Clone)]
-pub struct Backend {
+/// Where a request goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Backend {
+    /// An address or a name, without brackets.
     pub host: String,
     pub port: u16,
-    pub tls: Option<Arc<ClientConfig>>,
+    /// `None` is plain HTTP.
+    pub trust: Option<Trust>,
+}
+
+/// Why there is no answer; what is already known to the reader (what was asked, of whom) is not in it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("dial tcp {0}: {1}")]
+    Dial(String, String),
+    #[error("dial tcp {0}: i/o timeout")]
+    DialTimeout(String),
+    #[error("tls: {0}")]
+    Tls(String),
+    #[error("net/http: TLS handshake timeout")]
+    TlsTimeout,
+    #[error("{0}")]
+    Http(String),
 }
 
 impl Backend {
-    /// `host:port`, with brackets for IPv6.
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
         }
     }
 
-    /// `https://host:port`
-    pub fn origin(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.authority())
+    pub fn scheme(&self) -> &'static str {
+        if self.trust.is_some() { "https" } else { "http" }
     }
 
-    /// Sends the request over a connection of its own; the connection lives as long as the answer's body or
-    /// the upgraded stream.
-    pub async fn send(&self, request: http::Request<Body>) -> Result<http::Response<Incoming>, Error> {
-        let address = self.authority();
-        let dial = |why: String| Error::Dial {
-            address: address.clone(),
-            why,
-        };
-        let connect = TcpStream::connect((self.host.as_str(), self.port));
-        let stream = match tokio::time::timeout(DIAL_TIMEOUT, connect).await {
-            Ok(Ok(s)) => s,
-            Ok(Err(e)) => return Err(dial(format!("connect: {}", plain(&e)))),
-            Err(_) => return Err(dial("i/o timeout".into())),
-        };
-        // Interactive streams are made of small writes.
-        if let Err(e) = stream.set_nodelay(true) {
-            tracing::debug!(error = %e, "set TCP_NODELAY");
+    async fn tcp(&self) -> Result<TcpStream, Error> {
+        let authority = self.authority();
+        let failed = |e: &dyn std::fmt::Display| Error::Dial(authority.clone(), e.to_string());
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(KEEPALIVE_IDLE));
+        connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES_MAX));
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(Authority::try_from(authority.as_str()).map_err(|e| failed(&e))?)
+            .path_and_query("/")
+            .build()
+            .map_err(|e| failed(&e))?;
+        match tokio::time::timeout(CONNECT_TIMEOUT, connector.oneshot(uri)).await {
+            Ok(Ok(io)) => Ok(io.into_inner()),
+            Ok(Err(e)) => Err(failed(&plain(&e))),
+            Err(_) => Err(Error::DialTimeout(authority)),
         }
-        match &self.tls {
-            None => exchange(stream, request).await,
-            Some(config) => {
-                let name = ServerName::try_from(self.host.clone()).map_err(|e| dial(e.to_string()))?;
-                let handshake = TlsConnector::from(config.clone()).connect(name, stream);
-                match tokio::time::timeout(DIAL_TIMEOUT, handshake).await {
-                    Ok(Ok(s)) => exchange(s, request).await,
-                    Ok(Err(e)) => Err(dial(format!("tls: {e}"))),
-                    Err(_) => Err(dial("tls: handshake timeout".into())),
-                }
-            }
+    }
+
+    async fn connect(&self, tls: &Tls) -> Result<http1::SendRequest<Body>, Error> {
+        let tcp = self.tcp().await?;
+        let Some(trust) = self.trust else {
+            return handshake(tcp).await;
+        };
+        let name = ServerName::try_from(self.host.clone()).map_err(|e| Error::Tls(e.to_string()))?;
+        let connector = tokio_rustls::TlsConnector::from(tls.config(trust));
+        match tokio::time::timeout(TLS_TIMEOUT, connector.connect(name, tcp)).await {
+            Ok(Ok(stream)) => handshake(stream).await,
+            Ok(Err(e)) => Err(Error::Tls(e.to_string())),
+            Err(_) => Err(Error::TlsTimeout),
         }
+    }
+
+    /// Sends a request whose URI is a path and query. The connection lasts as long as the answer's body, or as
+    /// what it is upgraded to.
+    pub async fn send(&self, tls: &Tls, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+        let mut sender = self.connect(tls).await?;
+        sender.send_request(request).await.map_err(|e| Error::Http(chain(&e)))
     }
 }
 
-/// Go's words for what clients look for.
-fn plain(e: &std::io::Error) -> String {
-    match e.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        std::io::ErrorKind::HostUnreachable => "no route to host".into(),
-        _ => e.to_string(),
-    }
-}
-
-async fn exchange<S>(stream: S, request: http::Request<Body>) -> Result<http::Response<Incoming>, Error>
+async fn handshake<T>(io: T) -> Result<http1::SendRequest<Body>, Error>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|e| Error::Http(chain(&e)))?;
     tokio::spawn(async move {
         if let Err(e) = connection.with_upgrades().await {
-            tracing::debug!(error = %e, "backend connection");
+            tracing::debug!(error = %e, "a connection to a backend ended");
         }
     });
-    Ok(sender.send_request(request).await?)
+    Ok(sender)
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+/// Why a connection was not made, in the words that clients look for (Go's).
+fn plain(e: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = Some(e);
+    while let Some(c) = cause {
+        match c.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::ConnectionRefused) => return "connect: connection refused".into(),
+            Some(std::io::ErrorKind::HostUnreachable) => return "connect: no route to host".into(),
+            Some(std::io::ErrorKind::NetworkUnreachable) => return "connect: network is unreachable".into(),
+            _ => cause = c.source(),
+        }
+    }
+    chain(e)
 }
 
-fn file<T>(path: &Path, read: Result<T, impl std::fmt::Display>) -> Result<T, Error> {
-    read.map_err(|e| Error::File {
-        path: path.display().to_string(),
-        why: e.to_string(),
-    })
-}
-
-/// TLS toward kubelets: they are verified by their CA, and we show who we are.
-pub fn kubelet_tls(ca: &Path, cert: &Path, key: &Path) -> Result<Arc<ClientConfig>, Error> {
-    let mut roots = RootCertStore::empty();
-    for c in file(ca, CertificateDer::pem_file_iter(ca))? {
-        roots.add(file(ca, c)?)?;
+/// An error with its causes, which is where hyper says what happened.
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        let c_text = c.to_string();
+        if !text.ends_with(&c_text) {
+            text = format!("{text}: {c_text}");
+        }
+        cause = c.source();
     }
-    let chain: Result<Vec<_>, _> = file(cert, CertificateDer::pem_file_iter(cert))?.collect();
-    let key_der = file(key, PrivateKeyDer::from_pem_file(key))?;
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(file(cert, chain)?, key_der)?;
-    Ok(Arc::new(config))
-}
-
-/// TLS toward pods and services that the user asked to reach by `https:`: as upstream, their certificates
-/// are not verified, and we show none.
-pub fn workload_tls() -> Result<Arc<ClientConfig>, Error> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider())))
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    text
 }
