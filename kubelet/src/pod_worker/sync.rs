@@ -1,5 +1,5 @@
 //! Makes a pod that should run, run.
-use super::plan::{KillReason, Plan, Section, Start};
+use super::plan::{KillReason, Plan, Start};
 use super::{Backoff, Next, RETRY, Worker, earlier, instant_of, plan};
 use crate::cri::{ContainerView, PodView};
 use crate::images::now_nanos;
