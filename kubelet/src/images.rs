@@ -210,29 +210,25 @@ impl Images {
     }
 
     /// Frees the image disk above its high threshold: unused images, the longest unused first; never the pause
-    /// image, a pinned one, or one younger than the least age.
+    /// image, a pinned one, one younger than the least age, or one that was imported by hand: those have no digest
+    /// of a registry, so nobody could pull them again.
     pub async fn collect(&self, agent: &Agent) -> crate::Result<()> {
         let gc = agent.options.image_gc;
         let Some(mount) = image_mount(&agent.cri).await else {
             return Ok(());
         };
-        let Some((all, free)) = crate::node::machine::disk(&mount) else {
+        let Some(disk) = crate::node::machine::Disk::of(&mount) else {
             return Ok(());
         };
         let images = agent.cri.list_images().await?;
         let used = in_use(&agent.cri).await?;
         let candidates = self.unused(agent, images, &used);
-        let percent = |free: i64| 100 - free.saturating_mul(100) / all.max(1);
-        if percent(free) < i64::from(gc.high_percent) {
+        let used_percent = disk.used_percent();
+        if used_percent < i64::from(gc.high_percent) {
             return Ok(());
         }
-        let wanted = percent(free) - i64::from(gc.low_percent);
-        let mut to_free = all / 100 * wanted;
-        tracing::info!(
-            used_percent = percent(free),
-            bytes = to_free,
-            "image disk is full: collecting images"
-        );
+        let mut to_free = disk.usable / 100 * (used_percent - i64::from(gc.low_percent));
+        tracing::info!(used_percent, bytes = to_free, "image disk is full: collecting images");
         for image in candidates {
             if to_free <= 0 {
                 break;
@@ -257,7 +253,7 @@ impl Images {
         let mut ids = HashSet::new();
         for image in images {
             let names = || image.repo_tags.iter().chain(&image.repo_digests).chain([&image.id]);
-            if image.pinned || names().any(|n| used.contains(n) || n == pause) {
+            if image.pinned || image.repo_digests.is_empty() || names().any(|n| used.contains(n) || n == pause) {
                 continue;
             }
             ids.insert(image.id.clone());

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 /// While a stream tells, the relist only catches what it may have lost.
 const RELIST_WITH_STREAM: Duration = Duration::from_secs(60);
 const RELIST_WITHOUT_STREAM: Duration = Duration::from_secs(1);
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+const RUNTIME_DOWN_PAUSE: Duration = Duration::from_millis(50);
 /// Between the exit that an event told and the runtime's own status saying so.
 const SETTLE_PAUSES_MS: &[u64] = &[2, 5, 10, 20, 40, 80, 160, 320, 640, 1280];
 
@@ -37,6 +38,13 @@ pub async fn watch(cri: Cri, wake: Wake, busy: Arc<dyn Fn() -> bool + Send + Syn
         let stream = tokio::select! {
             s = subscribe(&cri) => s,
             () = stop.cancelled() => return,
+        };
+        let Ok(stream) = stream else {
+            // It is not up, or has just gone: there is nothing to list either.
+            tokio::select! {
+                () = tokio::time::sleep(RUNTIME_DOWN_PAUSE) => continue,
+                () = stop.cancelled() => return,
+            }
         };
         let every = if stream.is_some() {
             RELIST_WITH_STREAM
@@ -76,13 +84,21 @@ pub async fn watch(cri: Cri, wake: Wake, busy: Arc<dyn Fn() -> bool + Send + Syn
     }
 }
 
+/// The runtime cannot be reached.
+struct Down;
+
+fn is_down(e: &crate::Error) -> bool {
+    matches!(e, crate::Error::Cri(s) if s.code() == tonic::Code::Unavailable)
+}
+
 /// Ids of containers that changed; `None` when the runtime tells nothing.
-async fn subscribe(cri: &Cri) -> Option<BoxStream<'static, String>> {
+async fn subscribe(cri: &Cri) -> Result<Option<BoxStream<'static, String>>, Down> {
     match cri.container_events().await {
         Ok(stream) => {
             tracing::debug!("listening to CRI container events");
-            return Some(told(stream, |e: pb::ContainerEventResponse| Some(e.container_id)));
+            return Ok(Some(told(stream, |e: pb::ContainerEventResponse| Some(e.container_id))));
         }
+        Err(e) if is_down(&e) => return Err(Down),
         Err(e) => tracing::debug!(error = %e, "no CRI container events"),
     }
     let mut client = cd::events_client::EventsClient::new(cri.channel());
@@ -93,11 +109,11 @@ async fn subscribe(cri: &Cri) -> Option<BoxStream<'static, String>> {
     match client.subscribe(m).await {
         Ok(answer) => {
             tracing::debug!("listening to containerd's events");
-            Some(told(answer.into_inner(), task_of))
+            Ok(Some(told(answer.into_inner(), task_of)))
         }
         Err(e) => {
             tracing::info!(error = %e, "the container runtime has no event stream: relisting every second");
-            None
+            Ok(None)
         }
     }
 }

@@ -39,11 +39,30 @@ pub fn meminfo(text: &str, field: &str) -> i64 {
         .map_or(0, |kib| kib * 1024)
 }
 
-/// Bytes of the filesystem under `path`: all, and still free for us.
-pub fn disk(path: &Path) -> Option<(i64, i64)> {
-    let s = rustix::fs::statvfs(path).ok()?;
-    let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(s.f_frsize)).unwrap_or(i64::MAX);
-    Some((bytes(s.f_blocks), bytes(s.f_bavail)))
+/// A filesystem, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    pub total: i64,
+    /// What is used and what may be: without the blocks that the filesystem keeps back.
+    pub usable: i64,
+    pub free: i64,
+}
+
+impl Disk {
+    pub fn of(path: &Path) -> Option<Disk> {
+        let s = rustix::fs::statvfs(path).ok()?;
+        let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(s.f_frsize)).unwrap_or(i64::MAX);
+        let used = s.f_blocks.saturating_sub(s.f_bfree);
+        Some(Disk {
+            total: bytes(s.f_blocks),
+            usable: bytes(used.saturating_add(s.f_bavail)),
+            free: bytes(s.f_bavail),
+        })
+    }
+    /// As `df` prints it, rounded up.
+    pub fn used_percent(self) -> i64 {
+        100 - self.free.saturating_mul(100) / self.usable.max(1)
+    }
 }
 
 fn os_release(text: &str) -> String {
@@ -67,7 +86,7 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
             memory_bytes: meminfo(&memory, "MemTotal"),
             swap_bytes: meminfo(&memory, "SwapTotal"),
-            disk_bytes: disk(root_dir).map_or(0, |(all, _)| all),
+            disk_bytes: Disk::of(root_dir).map_or(0, |d| d.total),
             machine_id,
             system_uuid,
             boot_id: line("/proc/sys/kernel/random/boot_id"),

@@ -97,8 +97,8 @@ pub fn compute(
 fn conditions(agent: &Agent, health: &RuntimeHealth, have: &[NodeCondition]) -> Vec<NodeCondition> {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let low_memory = machine::meminfo(&memory, "MemAvailable") < MEMORY_FREE_MIN;
-    let low_disk = machine::disk(&agent.options.root_dir)
-        .is_some_and(|(all, free)| free.saturating_mul(100) < all.saturating_mul(DISK_FREE_PERCENT_MIN));
+    let low_disk =
+        machine::Disk::of(&agent.options.root_dir).is_some_and(|d| d.used_percent() > 100 - DISK_FREE_PERCENT_MIN);
     let pressure = |kind: &str, bad: bool, yes: (&str, &str), no: (&str, &str)| {
         let (reason, message) = if bad { yes } else { no };
         condition(have, kind, bad, reason, message)
