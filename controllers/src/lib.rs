@@ -19,6 +19,7 @@ mod garbagecollector;
 mod job;
 mod manager;
 mod namespace;
+mod nodeipam;
 mod nodelifecycle;
 mod options;
 mod podgc;

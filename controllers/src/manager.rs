@@ -32,6 +32,7 @@ controllers!(
     namespace,
     job,
     ttlafterfinished,
+    nodeipam,
     nodelifecycle,
     tainteviction,
     podgc

@@ -1,4 +1,4 @@
-use crate::world::{World, from, until};
+use crate::world::{World, from, now, until};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount};
@@ -266,6 +266,15 @@ async fn a_namespace_comes_furnished_and_goes_with_all_in_it() {
     let deployments = w.api::<Deployment>("x");
     deployments.create(&deployment("web", 2)).await.unwrap();
     available(&deployments, "web", 2).await;
+    // A Job's running pod holds a finalizer that only the Job's controller takes away.
+    let job: Job = from(json!({"metadata": {"name": "long"}, "spec": {"template": {"spec": {
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "v1"}]}}}}));
+    w.api::<Job>("x").create(&job).await.unwrap();
+    until("the job runs", || async {
+        let j = w.api::<Job>("x").get("long").await.unwrap();
+        (j.status?.ready == Some(1)).then_some(())
+    })
+    .await;
     namespaces.delete("x", &at_once).await.unwrap();
     until("the namespace is gone", || async {
         namespaces.get_opt("x").await.unwrap().is_none().then_some(())
@@ -354,6 +363,16 @@ async fn a_silent_node_is_unknown_tainted_and_its_pods_move() {
     w.node("n2").await;
     quiet.cancel();
     let nodes = Api::<Node>::all(w.admin.clone());
+    let mut networks = Vec::new();
+    for name in ["n1", "n2"] {
+        let cidr = until("a pod network", || async {
+            nodes.get(name).await.unwrap().spec?.pod_cidr
+        })
+        .await;
+        networks.push(cidr);
+    }
+    networks.sort();
+    assert_eq!(networks, ["10.244.0.0/24", "10.244.1.0/24"]);
     until("n1 is tainted", || async {
         let n = nodes.get("n1").await.unwrap();
         let taints = n.spec?.taints?;
@@ -373,6 +392,15 @@ async fn a_silent_node_is_unknown_tainted_and_its_pods_move() {
             .then_some(())
     })
     .await;
-    // The node deleted, its pods have nobody to end them but the garbage collector of pods.
+    // n1's kubelet is back: its taints go.
+    w.heartbeat("n1");
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": now()}]}});
+    let patch = Patch::Strategic(ready);
+    nodes.patch_status("n1", &PatchParams::default(), &patch).await.unwrap();
+    until("n1 has no taints", || async {
+        let n = nodes.get("n1").await.unwrap();
+        n.spec?.taints.is_none_or(|t| t.is_empty()).then_some(())
+    })
+    .await;
     w.stop().await;
 }

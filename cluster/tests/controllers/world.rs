@@ -105,6 +105,7 @@ impl World {
             let options = keelson_controllers::Options {
                 root_ca_pem: "-----BEGIN CERTIFICATE-----".into(),
                 node_monitor_grace_period: GRACE,
+                cluster_cidr: Some("10.244.0.0/16".into()),
                 ..Default::default()
             };
             let client_for = move |name: &str| {
@@ -155,6 +156,12 @@ impl World {
         stop
     }
 
+    /// Renews the node's Lease from now on.
+    pub fn heartbeat(&self, name: &str) {
+        let stop = self.stop.child_token();
+        tokio::spawn(heartbeats(self.admin.clone(), name.to_owned(), stop));
+    }
+
     pub async fn stop(mut self) {
         self.stop.cancel();
         self.server.shutdown().await;
@@ -164,7 +171,7 @@ impl World {
     }
 }
 
-fn now() -> String {
+pub fn now() -> String {
     Timestamp::from_second(Timestamp::now().as_second())
         .unwrap()
         .to_string()
