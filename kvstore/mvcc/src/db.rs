@@ -190,6 +190,15 @@ impl Db {
         Ok(self.db.flush_cfs_opt(&cfs, &options)?)
     }
 
+    /// Gives back the space of what was deleted. Reads and writes go on meanwhile.
+    pub fn reclaim(&self) -> Result<(), StorageError> {
+        self.flush()?;
+        for cf in CFS {
+            self.db.compact_range_cf(self.cf(cf)?, None::<&[u8]>, None::<&[u8]>);
+        }
+        Ok(())
+    }
+
     fn sum(&self, properties: &[&str]) -> Result<u64, StorageError> {
         let mut bytes = 0;
         for cf in CFS {

@@ -158,6 +158,12 @@ impl Store {
         self.db.live_bytes()
     }
 
+    /// Gives back the space of what was deleted (etcd's defragmentation), while everything else goes on. It takes as
+    /// long as rewriting the store does, so it is not for an async thread.
+    pub fn reclaim(&self) -> Result<(), StorageError> {
+        self.db.reclaim()
+    }
+
     pub fn alarms(&self) -> Vec<(u64, i32)> {
         self.state.read().alarms.iter().copied().collect()
     }

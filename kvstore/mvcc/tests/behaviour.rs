@@ -11,8 +11,9 @@ use pb::request_op::Request;
 use std::sync::Arc;
 
 struct Fixture {
-    dir: tempfile::TempDir,
+    // Closed before its folder goes.
     store: Arc<Store>,
+    dir: tempfile::TempDir,
 }
 
 impl Fixture {

@@ -6,7 +6,7 @@ use crate::quota::Quota;
 use crate::watch::Hub;
 use crate::{check, status};
 use bytes::Bytes;
-use keelson_mvcc::{Command, Reply, Store, range, txn};
+use keelson_mvcc::{Command, ReadError, Reply, Store, range, txn};
 use keelson_proto::etcdserverpb as pb;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +118,16 @@ impl Core {
         if let Err(error) = self.log.propose(command.encode()).await {
             tracing::warn!(%error, "raise the alarm NOSPACE");
         }
+    }
+
+    /// Work that takes the disk's time, away from the threads that serve.
+    pub async fn on_the_side<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        done.map_err(|_| status::stopped())?.map_err(status::read)
     }
 
     pub async fn range(&self, r: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {

@@ -237,13 +237,37 @@ async fn watches_leases_and_status_over_the_socket() {
     assert_eq!(health_client.check(health("")).await.unwrap().into_inner().status, 1);
     let unknown = health_client.check(health("nobody")).await.unwrap_err();
     assert_eq!((unknown.code(), unknown.message()), (Code::NotFound, "unknown service"));
-    let defragment = MaintenanceClient::new(channel.clone())
-        .defragment(pb::DefragmentRequest {})
+    let mut maintenance = MaintenanceClient::new(channel.clone());
+    assert!(
+        maintenance
+            .defragment(pb::DefragmentRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .header
+            .is_none()
+    );
+    let hash = maintenance
+        .hash_kv(pb::HashKvRequest { revision: 0 })
         .await
-        .unwrap_err();
+        .unwrap()
+        .into_inner();
     assert_eq!(
-        (defragment.code(), defragment.message()),
-        (Code::Unimplemented, "etcdserver: Defragment is not implemented")
+        (hash.compact_revision, hash.hash_revision),
+        (-1, hash.header.unwrap().revision)
+    );
+    assert_eq!(
+        maintenance
+            .hash_kv(pb::HashKvRequest { revision: 99 })
+            .await
+            .unwrap_err()
+            .code(),
+        Code::OutOfRange
+    );
+    let snapshot = maintenance.snapshot(pb::SnapshotRequest {}).await.unwrap_err();
+    assert_eq!(
+        (snapshot.code(), snapshot.message()),
+        (Code::Unimplemented, "etcdserver: Snapshot is not implemented")
     );
     let mut locks = keelson_proto::v3lockpb::lock_client::LockClient::new(channel);
     let lock = locks
@@ -332,5 +356,65 @@ async fn everything_is_there_again_after_a_restart() {
         .await
         .unwrap();
     assert_eq!(at_three.count, 2);
+    server.shutdown().await;
+}
+
+/// A CA, and a certificate it signed for both sides.
+fn certificates() -> (rcgen::Certificate, rcgen::Certificate, rcgen::KeyPair) {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_cert = ca.clone().self_signed(&ca_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let cert = leaf.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).unwrap();
+    (ca_cert, cert, key)
+}
+
+#[tokio::test]
+async fn without_a_certificate_nobody_is_served() {
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+    let (ca, cert, key) = certificates();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            vec![cert.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        client_tls: Some(tls.into()),
+        ..options(dir.path())
+    };
+    let server = Server::start(options).await.unwrap();
+    let url = format!("https://{}", server.client_addr().unwrap());
+    let trust = || {
+        ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(ca.pem()))
+            .domain_name("localhost")
+    };
+    let known = trust().identity(Identity::from_pem(cert.pem(), key.serialize_pem()));
+    let channel = Endpoint::from_shared(url.clone())
+        .unwrap()
+        .tls_config(known)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    KvClient::new(channel).put(put("a", "1")).await.unwrap();
+    let stranger = Endpoint::from_shared(url)
+        .unwrap()
+        .tls_config(trust())
+        .unwrap()
+        .connect_lazy();
+    assert!(KvClient::new(stranger).range(everything()).await.is_err());
     server.shutdown().await;
 }

@@ -19,7 +19,10 @@ pub struct Entry {
     /// Changes since the creation; 0 for a deleted key.
     pub version: i64,
     /// Older changes that are not compacted, ascending. Most keys have none.
-    #[expect(clippy::box_collection, reason = "8 bytes instead of 24 in every entry; most are empty")]
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 24 in every entry; most are empty"
+    )]
     older: Option<Box<Vec<Version>>>,
 }
 

@@ -17,15 +17,29 @@ impl pb::maintenance_server::Maintenance for Services {
     }
 
     async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Err(not_implemented("Defragment"))
+        self.core.on_the_side(|store| Ok(store.reclaim()?)).await?;
+        self.core.quota.remeasure();
+        // Without a header, as etcd's.
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        Err(not_implemented("Hash"))
+        let hashed = self.core.on_the_side(|store| store.hash(0)).await?;
+        Ok(Response::new(pb::HashResponse {
+            header: self.core.current_header(),
+            hash: hashed.hash,
+        }))
     }
 
-    async fn hash_kv(&self, _: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
-        Err(not_implemented("HashKV"))
+    async fn hash_kv(&self, r: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        let revision = r.into_inner().revision;
+        let hashed = self.core.on_the_side(move |store| store.hash(revision)).await?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: self.core.current_header(),
+            hash: hashed.hash,
+            compact_revision: hashed.compacted,
+            hash_revision: hashed.revision,
+        }))
     }
 
     async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {

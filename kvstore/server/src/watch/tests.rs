@@ -19,9 +19,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 const BOUND: Duration = Duration::from_secs(20);
 
 struct Fixture {
-    _dir: tempfile::TempDir,
     server: Server,
     kv: Kv,
+    _dir: tempfile::TempDir,
 }
 
 fn fixture() -> Fixture {
