@@ -18,7 +18,7 @@ mod watch;
 pub use request::{Info, Query};
 
 use crate::auth::tokens::Tokens;
-use crate::auth::{Authenticator, Authorizer, Decision, UserInfo, forbidden};
+use crate::auth::{Attributes, Authenticator, Authorizer, Decision, UserInfo, forbidden};
 use crate::registry::Registry;
 use crate::streaming::Streaming;
 use futures::FutureExt;
@@ -125,8 +125,16 @@ impl Api {
             Some(self.admit_in_flight(info)?)
         };
         let user = impersonate::apply(&*self.authorizer, user, request.headers())?;
-        if let Decision::Deny(reason) = self.authorizer.authorize(&info.attributes(user.clone())) {
-            return Err(forbidden(&info.attributes(user), &reason));
+        self.authorize(info.attributes(user.clone()))?;
+        // A WebSocket opens with GET: whoever may only read pods must not get a shell by it
+        // (upstream: AuthorizePodWebsocketUpgradeCreatePermission).
+        if info.is_resource
+            && info.verb != "create"
+            && matches!(info.subresource.as_str(), "exec" | "attach" | "portforward")
+        {
+            let mut attributes = info.attributes(user.clone());
+            attributes.verb = "create".into();
+            self.authorize(attributes)?;
         }
         let dispatch = self.dispatch(info, user, request);
         if streams {
@@ -138,6 +146,13 @@ impl Api {
                 "request did not complete within requested timeout - context deadline exceeded",
                 0,
             )),
+        }
+    }
+
+    fn authorize(&self, attributes: Attributes) -> Result<(), ApiError> {
+        match self.authorizer.authorize(&attributes) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(forbidden(&attributes, &reason)),
         }
     }
 

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Media type of the v2 document that kubectl and client-go ask for.
-const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Media type of the v2 document that kubectl and client-go ask for, as it is answered: the `@` that they put before
+/// its version is no character of a media type (RFC 6838), and Go refuses to parse it.
+const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Digests of the documents, which never change while this process runs. The documents are made when asked for:
 /// kept, they would cost megabytes.

@@ -60,7 +60,7 @@ data: {greeting: welcome}
 apiVersion: v1
 kind: Secret
 metadata: {name: shop}
-stringData: {password: hunter2}
+data: {password: aHVudGVyMg==}
 ---
 apiVersion: batch/v1
 kind: Job

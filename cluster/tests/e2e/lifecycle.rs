@@ -172,7 +172,7 @@ fn modes(c: &Cluster) {
 fn anonymous(c: &Cluster) {
     let server = c.status()["server"].as_str().unwrap().to_owned();
     let empty = c.dir.join("nobody");
-    fs::write(&empty, "").unwrap();
+    fs::write(&empty, "apiVersion: v1\nkind: Config\n").unwrap();
     let raw = |path: &str| {
         let kubeconfig = empty.to_string_lossy().into_owned();
         c.try_kubectl(&[

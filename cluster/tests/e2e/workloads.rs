@@ -87,7 +87,7 @@ fn services(c: &Cluster) {
     client(c);
     for name in ["web", "web.default", "web.default.svc.cluster.local"] {
         eventually(name, WAIT, || {
-            in_client(c, &format!("wget -qO- -T 2 http://{name}/")).map(|t| assert!(t.contains("hello from web-")))
+            in_client(c, &format!("timeout 3 wget -qO- http://{name}/")).map(|t| assert!(t.contains("hello from web-")))
         });
     }
     let service = c.get(&["service", "web"]);
@@ -143,7 +143,16 @@ fn services(c: &Cluster) {
     ]);
     assert!(!left.is_empty() && !pod.is_empty());
     eventually("hairpin", WAIT, || {
-        let p = c.try_kubectl(&["exec", "deployment/web", "--", "wget", "-qO-", "-T", "2", "http://web/"]);
+        let p = c.try_kubectl(&[
+            "exec",
+            "deployment/web",
+            "--",
+            "timeout",
+            "3",
+            "wget",
+            "-qO-",
+            "http://web/",
+        ]);
         if p.ok { Ok(()) } else { Err(p.err) }
     });
     c.kubectl(&["scale", "deployment/web", "--replicas=0"]);
@@ -190,7 +199,7 @@ fn more_services(c: &Cluster) {
         "--external-name=peers.default.svc.cluster.local",
     ]);
     eventually("ExternalName", WAIT, || {
-        in_client(c, "wget -qO- -T 2 http://elsewhere:8080/")
+        in_client(c, "timeout 3 wget -qO- http://elsewhere:8080/")
     });
     c.kubectl(&[
         "expose",
@@ -202,11 +211,11 @@ fn more_services(c: &Cluster) {
         "--session-affinity=ClientIP",
     ]);
     eventually("the Service answers", WAIT, || {
-        in_client(c, "wget -qO- -T 2 http://sticky/")
+        in_client(c, "timeout 3 wget -qO- http://sticky/")
     });
     let all = in_client(
         c,
-        "for i in 1 2 3 4 5 6 7 8 9 10; do wget -qO- -T 2 http://sticky/; done",
+        "for i in 1 2 3 4 5 6 7 8 9 10; do timeout 3 wget -qO- http://sticky/; done",
     )
     .unwrap();
     let distinct: std::collections::BTreeSet<&str> = all.lines().collect();
