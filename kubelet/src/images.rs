@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 /// Pulls under way at once.
 const PULLS_MAX: usize = 5;
 const BACKOFF_FIRST: Duration = Duration::from_secs(10);
+const TELL_BACKOFF_AFTER: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Images in backoff that are remembered.
 const BACKOFF_IMAGES_MAX: usize = 1024;
@@ -36,6 +37,8 @@ pub struct Present {
 struct Backoff {
     delay: Duration,
     since: Instant,
+    /// What the last pull said.
+    error: String,
 }
 
 pub struct Images {
@@ -141,12 +144,13 @@ impl Images {
     ) -> Result<(), PullFailure> {
         let name = Some(c.name.as_str());
         let key = format!("{}/{image}", pod.uid());
-        if let Some(left) = self.left(&key) {
+        if let Some((left, error)) = self.left(&key) {
             let message = format!("Back-off pulling image {image:?}");
             agent.normal(pod, name, "BackOff", message.clone());
+            agent.warning(pod, name, "Failed", "Error: ImagePullBackOff");
             return Err(PullFailure {
                 reason: "ImagePullBackOff",
-                message,
+                message: format!("{message}: ErrImagePull: {error}"),
                 retry_after: left,
             });
         }
@@ -177,26 +181,28 @@ impl Images {
                 Ok(())
             }
             Some(e) => {
-                let retry_after = self.next(key);
+                self.next(key, e.to_string());
                 let message = format!("Failed to pull image {image:?}: {e}");
                 agent.warning(pod, name, "Failed", message.clone());
                 agent.warning(pod, name, "Failed", "Error: ErrImagePull");
                 Err(PullFailure {
                     reason: "ErrImagePull",
                     message: e.to_string(),
-                    retry_after,
+                    // Then it is told as a back-off.
+                    retry_after: TELL_BACKOFF_AFTER,
                 })
             }
         }
     }
 
-    fn left(&self, key: &str) -> Option<Duration> {
+    fn left(&self, key: &str) -> Option<(Duration, String)> {
         let backoff = self.backoff.lock();
         let b = backoff.get(key)?;
-        b.delay.checked_sub(b.since.elapsed()).filter(|d| !d.is_zero())
+        let left = b.delay.checked_sub(b.since.elapsed()).filter(|d| !d.is_zero())?;
+        Some((left, b.error.clone()))
     }
 
-    fn next(&self, key: String) -> Duration {
+    fn next(&self, key: String, error: String) {
         let mut backoff = self.backoff.lock();
         if backoff.len() >= BACKOFF_IMAGES_MAX {
             backoff.retain(|_, b| b.since.elapsed() < BACKOFF_MAX * 2);
@@ -205,8 +211,7 @@ impl Images {
             .get(&key)
             .map_or(BACKOFF_FIRST, |b| (b.delay * 2).min(BACKOFF_MAX));
         let since = Instant::now();
-        backoff.insert(key, Backoff { delay, since });
-        delay
+        backoff.insert(key, Backoff { delay, since, error });
     }
 
     /// Frees the image disk above its high threshold: unused images, the longest unused first; never the pause

@@ -48,7 +48,7 @@ impl Qos {
 }
 
 fn amount(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> i128 {
-    list.and_then(|l| l.get(name)).map_or(0, |q| super::resources::nanos(q))
+    list.and_then(|l| l.get(name)).map_or(0, super::resources::nanos)
 }
 
 fn mentions(r: &ResourceRequirements) -> bool {

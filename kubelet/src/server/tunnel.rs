@@ -50,14 +50,13 @@ pub async fn raw(socket: Socket, upstream: Io) {
     let (mut read, mut write) = tokio::io::split(upstream);
     let to_runtime = async {
         while let Some(Ok(message)) = messages.next().await {
-            match message {
-                Message::Binary(b) => {
-                    if write.write_all(&b).await.is_err() || write.flush().await.is_err() {
-                        break;
-                    }
-                }
-                Message::Close(_) => break,
-                _ => {}
+            let more = match message {
+                Message::Binary(b) => write.write_all(&b).await.is_ok() && write.flush().await.is_ok(),
+                Message::Close(_) => false,
+                _ => true,
+            };
+            if !more {
+                break;
             }
         }
     };
