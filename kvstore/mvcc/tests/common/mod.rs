@@ -1,5 +1,7 @@
 //! What the tests of this crate share.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use tempfile::TempDir;
 
 /// In memory where there is such a place: these tests open many stores, and prove nothing about fsync.
@@ -15,10 +17,24 @@ pub fn tempdir() -> TempDir {
 
 /// The files of an open store as they are on disk now: what a crash would leave. (Closing it would flush.)
 pub fn copy_as_after_a_crash(dir: &TempDir) -> TempDir {
-    let copy = tempdir();
-    for file in std::fs::read_dir(dir.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    // RocksDB changes files in the background; a copy during which nothing changed is one moment's.
+    loop {
+        let before = files(dir);
+        let copy = tempdir();
+        let copied = before
+            .iter()
+            .all(|(name, _)| std::fs::copy(dir.path().join(name), copy.path().join(name)).is_ok());
+        if copied && files(dir) == before {
+            return copy;
+        }
     }
-    copy
+}
+
+/// Names and sizes, but of the log that RocksDB writes for people.
+fn files(dir: &TempDir) -> BTreeMap<OsString, u64> {
+    let entries = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap());
+    let entries = entries.filter(|file| !file.file_name().to_string_lossy().starts_with("LOG"));
+    entries
+        .filter_map(|file| Some((file.file_name(), file.metadata().ok()?.len())))
+        .collect()
 }
