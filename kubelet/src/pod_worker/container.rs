@@ -33,7 +33,8 @@ impl Worker {
         self.remove_unstarted(&c.name).await;
         let attempt = self.next_attempt(c, start.section);
         let facts = agent.facts(pod, &sandbox.ips);
-        let config = match create::config(&agent, pod, c, &image, attempt, ready, &facts).await {
+        let target = self.debug_target(pod, c);
+        let config = match create::config(&agent, pod, c, target, &image, attempt, ready, &facts).await {
             Ok(config) => config,
             Err(why) => {
                 agent.warning(pod, Some(&c.name), "Failed", format!("Error: {why}"));
@@ -65,6 +66,20 @@ impl Worker {
         if c.startup_probe.is_none() {
             agent.probes.set(&id, Kind::Startup, true);
         }
+    }
+
+    /// The id of the container that an ephemeral one names as its target.
+    fn debug_target(&self, pod: &Pod, c: &Container) -> Option<String> {
+        let all = pod.spec().ephemeral_containers.iter().flatten();
+        let name = all
+            .into_iter()
+            .find(|e| e.name == c.name)?
+            .target_container_name
+            .as_deref()?;
+        self.last_view
+            .latest(name)
+            .filter(|v| v.running())
+            .map(|v| v.id.clone())
     }
 
     async fn post_start(&self, pod: &Pod, c: &Container, id: &str, ips: &[String]) -> Result<(), String> {

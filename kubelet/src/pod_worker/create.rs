@@ -10,10 +10,13 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use keelson_proto::cri as pb;
 use std::collections::{BTreeMap, HashMap};
 
+/// `target` is the running container whose processes a debugger sees.
+#[expect(clippy::too_many_arguments, reason = "each is one input of one container")]
 pub async fn config(
     agent: &Agent,
     pod: &Pod,
     c: &Container,
+    target: Option<String>,
     image: &Present,
     attempt: u32,
     ready: &Ready,
@@ -28,6 +31,11 @@ pub async fn config(
     let logs = log_dir.join(&c.name);
     std::fs::create_dir_all(&logs).map_err(|e| format!("make {}: {e}", logs.display()))?;
     let root = &agent.options.root_dir;
+    let mut context = security::container(pod, c, image.uid, &image.user, root);
+    if let (Some(id), Some(namespaces)) = (target, &mut context.namespace_options) {
+        namespaces.pid = pb::NamespaceMode::Target as i32;
+        namespaces.target_id = id;
+    }
     Ok(pb::ContainerConfig {
         metadata: Some(pb::ContainerMetadata {
             name: c.name.clone(),
@@ -52,7 +60,7 @@ pub async fn config(
         tty: c.tty == Some(true),
         linux: Some(pb::LinuxContainerConfig {
             resources: Some(resources::container_resources(pod, c, agent.machine.memory_bytes)),
-            security_context: Some(security::container(pod, c, image.uid, &image.user, root)),
+            security_context: Some(context),
         }),
         ..Default::default()
     })

@@ -67,11 +67,23 @@ impl WorkerHandle {
             wake: wake.clone(),
         };
         let stop = agent.stop.clone();
-        let worker = Worker::new(agent, receiver, wake);
         tokio::spawn(async move {
-            tokio::select! {
-                () = worker.run() => on_end(),
-                () = stop.cancelled() => {}
+            loop {
+                let worker = Worker::new(agent.clone(), receiver.clone(), wake.clone());
+                let mut task = tokio::spawn(worker.run());
+                let ended = tokio::select! {
+                    r = &mut task => r,
+                    () = stop.cancelled() => {
+                        task.abort();
+                        return;
+                    }
+                };
+                match ended {
+                    Ok(()) => return on_end(),
+                    // A defect of ours: the pod is adopted anew, as after a restart of the agent.
+                    Err(e) => tracing::error!(error = %e, "a pod's worker has failed: it is started again"),
+                }
+                tokio::time::sleep(RETRY).await;
             }
         });
         handle

@@ -194,3 +194,98 @@ fn initialized(pod: &Pod, init: &[ContainerStatus], main: &[ContainerStatus], ph
         false => no("ContainersNotInitialized", messages.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn pod() -> Pod {
+        serde_json::from_value(json!({"apiVersion":"v1","kind":"Pod","metadata":{},"spec":{
+            "readinessGates":[{"conditionType":"x/ok"}],
+            "initContainers":[{"name":"i"}],
+            "containers":[{"name":"a"}]}}))
+        .unwrap()
+    }
+    fn status(name: &str, ready: bool, state: serde_json::Value) -> ContainerStatus {
+        serde_json::from_value(
+            json!({"name":name,"image":"","imageID":"","ready":ready,"restartCount":0,"state":state}),
+        )
+        .unwrap()
+    }
+    fn check(pod: &Pod, init_done: bool, ready: bool, phase: &str, want: &[&str]) {
+        let init = [status("i", init_done, json!({"waiting":{}}))];
+        let state = if init_done {
+            json!({"running":{}})
+        } else {
+            json!({"waiting":{}})
+        };
+        let main = [status("a", ready, state)];
+        let all = all(pod, &PodView::default(), &init, &main, phase, &PodStatus::default());
+        let text: Vec<String> = all
+            .iter()
+            .map(|c| format!("{} {} {}", c.type_, c.status, c.reason.as_deref().unwrap_or("-")))
+            .collect();
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn from_nothing_to_ready() {
+        let mut p = pod();
+        check(
+            &p,
+            false,
+            false,
+            "Pending",
+            &[
+                "PodReadyToStartContainers False -",
+                "Initialized False ContainersNotInitialized",
+                "Ready False ContainersNotReady",
+                "ContainersReady False ContainersNotReady",
+                "PodScheduled True -",
+            ],
+        );
+        check(
+            &p,
+            true,
+            true,
+            "Running",
+            &[
+                "PodReadyToStartContainers False -",
+                "Initialized True -",
+                "Ready False ReadinessGatesNotReady",
+                "ContainersReady True -",
+                "PodScheduled True -",
+            ],
+        );
+        let gate = json!({"conditions":[{"type":"x/ok","status":"True"}]});
+        p.status = serde_json::from_value(gate).unwrap();
+        check(
+            &p,
+            true,
+            true,
+            "Running",
+            &[
+                "PodReadyToStartContainers False -",
+                "Initialized True -",
+                "Ready True -",
+                "ContainersReady True -",
+                "PodScheduled True -",
+            ],
+        );
+        check(
+            &p,
+            true,
+            false,
+            "Succeeded",
+            &[
+                "PodReadyToStartContainers False -",
+                "Initialized True PodCompleted",
+                "Ready False PodCompleted",
+                "ContainersReady False PodCompleted",
+                "PodScheduled True -",
+            ],
+        );
+    }
+}

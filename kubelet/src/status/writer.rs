@@ -181,3 +181,35 @@ fn patch(pod: &Pod, status: &PodStatus) -> Option<Value> {
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({"apiVersion":"v1","kind":"Pod",
+            "metadata":{"name":"a","uid":"u","resourceVersion":"5"},"status":status}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_patch_removes_what_is_gone() {
+        let p = pod(json!({"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}));
+        let patch = patch(&p, p.status.as_ref().unwrap()).unwrap();
+        assert_eq!(patch["metadata"]["uid"], "u");
+        assert_eq!(patch["status"]["reason"], Value::Null);
+        assert_eq!(patch["status"]["conditions"][0]["message"], Value::Null);
+        assert_eq!(patch["status"]["podIPs"], json!([{"$patch": "replace"}]));
+    }
+
+    #[test]
+    fn others_conditions_are_not_ours() {
+        let ours = json!({"phase":"Running","conditions":[{"type":"Ready","status":"True"}]});
+        let both = json!({"phase":"Running","conditions":[
+            {"type":"DisruptionTarget","status":"True"},{"type":"Ready","status":"True"}]});
+        let status: PodStatus = serde_json::from_value(ours).unwrap();
+        assert!(same(&pod(both), &status));
+        assert!(!same(&pod(json!({"phase":"Pending"})), &status));
+    }
+}
