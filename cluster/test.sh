@@ -6,13 +6,15 @@ set -uo pipefail
 need_root
 node_packages
 build_packages
+packages curl
 need_cargo
 need_rocksdb
 command -v go >/dev/null || die "go is missing (1.24 or newer): the tests build the real etcdctl and kubectl from the pinned modules in bench/peers"
 say "building the real clients (once: a few minutes)"
 ETCDCTL=$("$KEELSON_ROOT/bench/peers/build" etcdctl) || die "etcdctl did not build"
 KUBECTL=$("$KEELSON_ROOT/bench/peers/build" kubectl) || die "kubectl did not build"
-export ETCDCTL KUBECTL
+ETCD=$("$KEELSON_ROOT/bench/peers/build" etcd) || die "etcd did not build"
+export ETCD ETCDCTL KUBECTL
 cd "$KEELSON_ROOT"
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT

@@ -1,5 +1,5 @@
 //! The whole server over the embedded store, through the in-memory transport, through TLS, and with the real
-//! kubectl where one was built into the peers' cache.
+//! kubectl.
 #![allow(clippy::unwrap_used)]
 
 mod forms;

@@ -302,11 +302,9 @@ fn streams(c: &Cluster) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let line = BufReader::new(forward.stdout.take().unwrap())
-        .lines()
-        .next()
-        .unwrap()
-        .unwrap();
+    // Kept: kubectl writes a line for each connection, and would die of a closed pipe.
+    let mut told = BufReader::new(forward.stdout.take().unwrap()).lines();
+    let line = told.next().unwrap().unwrap();
     let port: u16 = line
         .split("127.0.0.1:")
         .nth(1)

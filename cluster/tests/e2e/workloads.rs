@@ -1,6 +1,6 @@
 //! Flow 3: Services, healing, jobs, updates without a gap; and what pods see.
 
-use crate::harness::{Cluster, Flow, WAIT, eventually, flow};
+use crate::harness::{Cluster, Flow, WAIT, eventually, flow, run_tool};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -441,12 +441,35 @@ spec:
     assert!(sh("cat /etc/resolv.conf").contains("search default.svc.cluster.local svc.cluster.local cluster.local"));
     assert!(sh("cat /etc/hosts").contains("looking"));
     assert_eq!(sh("echo $KUBERNETES_SERVICE_PORT"), "443");
-    // The token of the pod's account opens the API, and RBAC limits it.
-    let ask = "t=$(cat /var/run/secrets/kubernetes.io/serviceaccount/token); \
-               wget -qO- --no-check-certificate --header \"Authorization: Bearer $t\" https://kubernetes.default.svc/";
-    assert!(sh(&format!("{ask}version")).contains("gitVersion"));
-    let p = c.try_kubectl(&["exec", "seer", "--", "sh", "-c", &format!("{ask}api/v1/secrets")]);
-    assert!(!p.ok && p.err.contains("403"), "{}{}", p.out, p.err);
+    // The token of the pod's account opens the API through its Service, and RBAC limits it.
+    let token = sh("cat /var/run/secrets/kubernetes.io/serviceaccount/token");
+    let ca = c.dir.join("pod-ca");
+    std::fs::write(
+        &ca,
+        sh("cat /var/run/secrets/kubernetes.io/serviceaccount/ca.crt") + "\n",
+    )
+    .unwrap();
+    let ip = c.kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]);
+    let ask = |path: &str| {
+        let (url, header) = (format!("https://{ip}{path}"), format!("Authorization: Bearer {token}"));
+        let args = [
+            "-s",
+            "--cacert",
+            ca.to_str().unwrap(),
+            "-H",
+            &header,
+            "-w",
+            "\n%{http_code}",
+            &url,
+        ];
+        run_tool(std::path::Path::new("curl"), &args).out
+    };
+    assert!(ask("/api/v1").ends_with("200"));
+    let refused = ask("/api/v1/secrets");
+    assert!(
+        refused.ends_with("403") && refused.contains("system:serviceaccount:default:default"),
+        "{refused}"
+    );
     c.kubectl(&["delete", "pod", "seer", "--grace-period=0", "--force"]);
 }
 
