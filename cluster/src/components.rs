@@ -31,6 +31,9 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// is possible after a restart.
 const CONTAINERD_CHECK: Duration = Duration::from_secs(2);
 
+/// When the start is over for certain, so that what only it needed can be given back.
+const RELEASE_AFTER: Duration = Duration::from_secs(20);
+
 /// When and why the cluster ended.
 pub enum Ended {
     BeforeReady(Failure),
@@ -422,7 +425,17 @@ impl Cluster {
 
     /// Serves until a signal.
     pub async fn run(self, _layout: &Layout, _state: &State) -> Result<()> {
-        let outcome = signalled().await;
+        let release = async {
+            tokio::time::sleep(RELEASE_AFTER).await;
+            if let Err(error) = crate::memory::release_start_up() {
+                tracing::warn!(%error, "give memory of the start back");
+            }
+            std::future::pending::<()>().await;
+        };
+        let outcome = tokio::select! {
+            o = signalled() => o,
+            () = release => Ok(()),
+        };
         tracing::info!("stopping; containers go on running");
         self.shutdown().await;
         outcome

@@ -19,6 +19,7 @@ mod images;
 mod kubeconfig;
 mod layout;
 mod logs;
+mod memory;
 mod network;
 mod pki;
 mod preflight;
