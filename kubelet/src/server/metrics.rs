@@ -1,183 +1,166 @@
-//! `/metrics`, `/metrics/resource` and `/stats/summary`: what a metrics server reads.
-use super::Server;
-use super::routes::{Body, Refusal, answer};
-use crate::cri::labels;
-use http::{Response, StatusCode};
-use keelson_proto::cri as pb;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+//! `/metrics` and `/metrics/resource` in Prometheus' text format (upstream: pkg/kubelet/metrics).
+use super::{State, answer, stats};
+use http::Response;
+use keelson_client::Body;
 use std::fmt::Write;
 
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-struct Usage<'a> {
-    namespace: &'a str,
-    pod: &'a str,
-    uid: &'a str,
-    container: &'a str,
-    cpu_nanos: u64,
-    memory_bytes: u64,
-    /// Milliseconds since the epoch.
-    at: i64,
-}
+/// One exposition.
+#[derive(Default)]
+struct Text(String);
 
-fn usage(stats: &[pb::ContainerStats]) -> Vec<Usage<'_>> {
-    let each = stats.iter().filter_map(|s| {
-        let l = &s.attributes.as_ref()?.labels;
-        let get = |key: &str| l.get(key).map(String::as_str).unwrap_or_default();
-        let value = |v: &Option<pb::UInt64Value>| v.as_ref().map_or(0, |v| v.value);
-        let (cpu, memory) = (s.cpu.as_ref()?, s.memory.as_ref()?);
-        Some(Usage {
-            namespace: get(labels::POD_NAMESPACE),
-            pod: get(labels::POD_NAME),
-            uid: get(labels::POD_UID),
-            container: get(labels::CONTAINER_NAME),
-            cpu_nanos: value(&cpu.usage_core_nano_seconds),
-            memory_bytes: value(&memory.working_set_bytes),
-            at: cpu.timestamp / 1_000_000,
-        })
-    });
-    each.collect()
-}
-
-/// All of the node: CPU in nanoseconds, memory in bytes.
-fn node() -> (u64, i64) {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let ticks: Vec<u64> = stat
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|v| v.parse().ok())
-        .collect();
-    // user nice system idle iowait irq softirq steal; a tick is a hundredth of a second.
-    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|i| ticks.get(*i)).sum();
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let field = |name: &str| crate::node::machine::meminfo(&memory, name);
-    (
-        busy.saturating_mul(10_000_000),
-        field("MemTotal") - field("MemAvailable"),
-    )
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.sample_at(name, labels, value, None);
+    }
+    /// `at_ms`: when it was measured, where that is not now.
+    fn sample_at(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at_ms: Option<i64>) {
+        self.0.push_str(name);
+        for (i, (key, v)) in labels.iter().enumerate() {
+            let v = v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{}{key}=\"{v}\"", if i == 0 { '{' } else { ',' });
+        }
+        let at = at_ms
+            .filter(|ms| *ms > 0)
+            .map(|ms| format!(" {ms}"))
+            .unwrap_or_default();
+        let _ = writeln!(self.0, "{} {value}{at}", if labels.is_empty() { "" } else { "}" });
+    }
+    fn answer(self) -> Response<Body> {
+        answer::typed(CONTENT_TYPE, self.0)
+    }
 }
 
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
-pub async fn resource(server: &Server) -> Result<Response<Body>, Refusal> {
-    let stats = server.agent.cri.container_stats().await.map_err(Refusal::internal)?;
-    let all = usage(&stats);
-    let (cpu, memory) = node();
-    let mut out = String::new();
-    let head = |out: &mut String, name: &str, kind: &str, help: &str| {
-        let _ = write!(out, "# HELP {name} [STABLE] {help}\n# TYPE {name} {kind}\n");
-    };
-    let of = |u: &Usage| {
-        format!(
-            "container=\"{}\",namespace=\"{}\",pod=\"{}\"",
-            u.container, u.namespace, u.pod
-        )
-    };
-    let name = "container_cpu_usage_seconds_total";
-    head(
-        &mut out,
-        name,
-        "counter",
-        "Cumulative cpu time consumed by the container in core-seconds",
+/// About the agent.
+pub async fn own(state: &State) -> Response<Body> {
+    let agent = &state.agent;
+    let mut t = Text::default();
+    t.family("kubelet_node_name", "gauge", "The node's name. The count is always 1.");
+    t.sample("kubelet_node_name", &[("node", &agent.options.node_name)], 1.0);
+    t.family(
+        "kubelet_desired_pods",
+        "gauge",
+        "The number of pods the kubelet is being instructed to run.",
     );
-    for u in &all {
-        let _ = writeln!(out, "{name}{{{}}} {} {}", of(u), seconds(u.cpu_nanos), u.at);
+    t.sample(
+        "kubelet_desired_pods",
+        &[("static", "")],
+        state.pods.list().len() as f64,
+    );
+    let lists = tokio::try_join!(agent.cri.list_containers(None), agent.cri.list_sandboxes(None));
+    if let Ok((containers, sandboxes)) = lists {
+        let ready = sandboxes.iter().filter(|s| s.state == 0).count();
+        t.family(
+            "kubelet_running_pods",
+            "gauge",
+            "Number of pods that have a running pod sandbox",
+        );
+        t.sample("kubelet_running_pods", &[], ready as f64);
+        let name = "kubelet_running_containers";
+        t.family(name, "gauge", "Number of containers currently running");
+        for (number, label) in [(0, "created"), (1, "running"), (2, "exited"), (3, "unknown")] {
+            let count = containers.iter().filter(|c| c.state == number).count();
+            t.sample(name, &[("container_state", label)], count as f64);
+        }
     }
-    let name = "container_memory_working_set_bytes";
-    head(&mut out, name, "gauge", "Current working set of the container in bytes");
-    for u in &all {
-        let _ = writeln!(out, "{name}{{{}}} {} {}", of(u), u.memory_bytes, u.at);
-    }
+    let sessions = super::SESSIONS_MAX - state.sessions.available_permits().min(super::SESSIONS_MAX);
+    let name = "keelson_kubelet_streams";
+    t.family(name, "gauge", "Streams of exec, attach and port-forward that are open");
+    t.sample(name, &[], sessions as f64);
+    let name = "process_start_time_seconds";
+    t.family(name, "gauge", "Start time of the process since unix epoch in seconds.");
+    t.sample(name, &[], state.started_at.as_millisecond() as f64 / 1e3);
+    t.answer()
+}
+
+/// What metrics-server reads.
+pub async fn resource(state: &State) -> Response<Body> {
+    let pods = stats::pods(&state.agent.cri).await;
+    let failed = pods.is_err();
+    let pods = pods.unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "ask for container stats");
+        Vec::new()
+    });
+    let node = stats::node();
+    let mut t = Text::default();
+    let each = |t: &mut Text, name: &str, kind: &str, help: &str, of: &dyn Fn(&stats::ContainerUsage) -> f64| {
+        t.family(name, kind, help);
+        for p in &pods {
+            for c in &p.containers {
+                let labels = [
+                    ("container", c.name.as_str()),
+                    ("namespace", &p.namespace),
+                    ("pod", &p.name),
+                ];
+                t.sample_at(name, &labels, of(c), Some(c.at_ms));
+            }
+        }
+    };
+    let memory = |c: &stats::ContainerUsage| stats::value(&c.memory.working_set_bytes).unwrap_or(0) as f64;
+    let name = "container_cpu_usage_seconds_total";
+    let help = "Cumulative cpu time consumed by the container in core-seconds";
+    each(&mut t, name, "counter", help, &|c| seconds(c.cpu_nanos));
+    let help = "Current working set of the container in bytes";
+    each(&mut t, "container_memory_working_set_bytes", "gauge", help, &memory);
+    let help = "Start time of the container since unix epoch in seconds";
+    let started = |c: &stats::ContainerUsage| c.started_at as f64 / 1e9;
+    each(&mut t, "container_start_time_seconds", "gauge", help, &started);
     let name = "node_cpu_usage_seconds_total";
-    head(
-        &mut out,
+    t.family(
         name,
         "counter",
         "Cumulative cpu time consumed by the node in core-seconds",
     );
-    let _ = writeln!(out, "{name} {}", seconds(cpu));
+    t.sample(name, &[], seconds(node.cpu_nanos));
     let name = "node_memory_working_set_bytes";
-    head(&mut out, name, "gauge", "Current working set of the node in bytes");
-    let _ = writeln!(out, "{name} {memory}");
-    let mut pods: BTreeMap<(&str, &str), (u64, u64, i64)> = BTreeMap::new();
-    for u in &all {
-        let sum = pods.entry((u.namespace, u.pod)).or_default();
-        *sum = (sum.0 + u.cpu_nanos, sum.1 + u.memory_bytes, sum.2.max(u.at));
-    }
+    t.family(name, "gauge", "Current working set of the node in bytes");
+    t.sample(name, &[], node.working_set_bytes as f64);
     let name = "pod_cpu_usage_seconds_total";
-    head(
-        &mut out,
+    t.family(
         name,
         "counter",
         "Cumulative cpu time consumed by the pod in core-seconds",
     );
-    for ((namespace, pod), (cpu, _, at)) in &pods {
-        let _ = writeln!(
-            out,
-            "{name}{{namespace=\"{namespace}\",pod=\"{pod}\"}} {} {at}",
-            seconds(*cpu)
-        );
+    for p in &pods {
+        let labels = [("namespace", p.namespace.as_str()), ("pod", &p.name)];
+        t.sample_at(name, &labels, seconds(p.cpu_nanos()), p.at_ms());
     }
     let name = "pod_memory_working_set_bytes";
-    head(&mut out, name, "gauge", "Current working set of the pod in bytes");
-    for ((namespace, pod), (_, memory, at)) in &pods {
-        let _ = writeln!(out, "{name}{{namespace=\"{namespace}\",pod=\"{pod}\"}} {memory} {at}");
+    t.family(name, "gauge", "Current working set of the pod in bytes");
+    for p in &pods {
+        let labels = [("namespace", p.namespace.as_str()), ("pod", &p.name)];
+        t.sample_at(name, &labels, p.working_set_bytes() as f64, p.at_ms());
     }
-    head(
-        &mut out,
-        "resource_scrape_error",
+    let name = "resource_scrape_error";
+    t.family(
+        name,
         "gauge",
         "1 if there was an error while getting container metrics, 0 otherwise",
     );
-    out.push_str("resource_scrape_error 0\n");
-    Ok(answer(StatusCode::OK, PROMETHEUS, out))
+    t.sample(name, &[], if failed { 1.0 } else { 0.0 });
+    t.answer()
 }
 
-/// About the agent itself.
-pub fn own(server: &Server) -> Response<Body> {
-    let pods = server.pods.list().len();
-    let text = format!(
-        "# HELP kubelet_active_pods [ALPHA] The number of pods the kubelet considers active\n\
-         # TYPE kubelet_active_pods gauge\nkubelet_active_pods {pods}\n\
-         # HELP kubelet_node_name [ALPHA] The node's name. The count is always 1.\n\
-         # TYPE kubelet_node_name gauge\nkubelet_node_name{{node=\"{}\"}} 1\n",
-        server.agent.options.node_name
-    );
-    answer(StatusCode::OK, PROMETHEUS, text)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub async fn summary(server: &Server) -> Result<Response<Body>, Refusal> {
-    let stats = server.agent.cri.container_stats().await.map_err(Refusal::internal)?;
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let cpu = |nanos: u64| json!({"time": now, "usageCoreNanoSeconds": nanos});
-    let memory = |bytes: u64| json!({"time": now, "workingSetBytes": bytes});
-    let mut pods: BTreeMap<&str, (Value, Vec<Value>, u64, u64)> = BTreeMap::new();
-    let all = usage(&stats);
-    for u in &all {
-        let reference = || json!({"name": u.pod, "namespace": u.namespace, "uid": u.uid});
-        let entry = pods.entry(u.uid).or_insert_with(|| (reference(), Vec::new(), 0, 0));
-        let container = json!({"name": u.container, "cpu": cpu(u.cpu_nanos), "memory": memory(u.memory_bytes)});
-        entry.1.push(container);
-        entry.2 += u.cpu_nanos;
-        entry.3 += u.memory_bytes;
+    #[test]
+    fn exposition() {
+        let mut t = Text::default();
+        t.family("a", "gauge", "An a.");
+        t.sample("a", &[], 1.0);
+        t.sample_at("a", &[("x", "q\"\n"), ("y", "z")], 0.5, Some(7));
+        let wanted = "# HELP a An a.\n# TYPE a gauge\na 1\na{x=\"q\\\"\\n\",y=\"z\"} 0.5 7\n";
+        assert_eq!(t.0, wanted);
     }
-    let pods: Vec<Value> = pods
-        .into_values()
-        .map(|(reference, containers, c, m)| {
-            json!({"podRef": reference, "containers": containers, "cpu": cpu(c), "memory": memory(m)})
-        })
-        .collect();
-    let (node_cpu, node_memory) = node();
-    let node_memory = u64::try_from(node_memory).unwrap_or(0);
-    let body = json!({
-        "node": {"nodeName": server.agent.options.node_name, "cpu": cpu(node_cpu), "memory": memory(node_memory)},
-        "pods": pods,
-    });
-    Ok(answer(StatusCode::OK, "application/json", body.to_string()))
 }

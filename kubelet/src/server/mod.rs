@@ -1,97 +1,82 @@
-//! The node's HTTPS server: what the API server calls for logs, exec, attach and port-forward, and what scrapers
-//! read (upstream: pkg/kubelet/server).
+//! The node's HTTPS server: logs, exec, attach, port-forward, pods and figures, for those the API server lets.
 //!
-//! Nobody is served without an identity, and nothing without the API server's SubjectAccessReview saying so.
+//! What it is not: it keeps no state of its own. Pods come from the agent's workers, containers from the runtime, and
+//! the bytes of exec, attach and port-forward from the runtime's streaming server.
+//!
+//! Every request is authenticated and authorized before it is looked at. Upgraded streams are tasks of their own; they
+//! end with either side, when nothing moves for [`streams::IDLE_TIMEOUT`], or at the agent's stop.
+mod answer;
 mod auth;
-mod logs;
+mod container_logs;
 mod metrics;
 mod query;
 mod routes;
 mod spdy;
-mod streaming;
-mod tunnel;
-mod upstream;
+mod stats;
+mod streams;
+mod target;
+mod tls;
 
 use crate::agent::Agent;
 use crate::pods::Pods;
 use crate::{Error, Options, Result};
-use auth::{Authorizer, PeerCertificate};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use auth::{Auth, User};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use jiff::Timestamp;
+use keelson_client::transport::BoxError;
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
-/// Connections open at once.
-const CONNECTIONS_MAX: usize = 1024;
+/// How long a client may take to say who it is, and what it wants.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
-/// After an accept that failed for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests under way have to end after a stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 2000;
+/// Upgraded streams at once.
+const SESSIONS_MAX: usize = 1000;
+/// Streams of one HTTP/2 connection.
+const H2_STREAMS_MAX: u32 = 250;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// The port, taken before the node is registered with it.
 pub struct Listener {
     socket: TcpListener,
-    acceptor: TlsAcceptor,
     local_addr: SocketAddr,
+    tls: TlsAcceptor,
 }
 
-/// What each request needs.
-pub(crate) struct Server {
+/// What every request can reach.
+pub struct State {
     pub agent: Arc<Agent>,
     pub pods: Pods,
-    pub authorizer: Authorizer,
+    pub auth: Auth,
+    pub started_at: Timestamp,
+    /// Upgraded streams.
+    pub sessions: Arc<Semaphore>,
+    pub tasks: TaskTracker,
 }
 
+/// Takes the port and reads the certificates.
 pub async fn bind(options: &Options) -> Result<Listener> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls_config(options)?));
+    let tls = tls::acceptor(options)?;
     let what = || format!("listen on {}", options.listen);
     let socket = TcpListener::bind(options.listen).await.map_err(Error::io(what()))?;
     let local_addr = socket.local_addr().map_err(Error::io(what()))?;
     Ok(Listener {
         socket,
-        acceptor,
         local_addr,
+        tls,
     })
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let bad = |e: rustls::pki_types::pem::Error| Error::Config(format!("read {}: {e}", path.display()));
-    CertificateDer::pem_file_iter(path)
-        .map_err(bad)?
-        .collect::<std::result::Result<_, _>>()
-        .map_err(bad)
-}
-
-fn tls_config(options: &Options) -> Result<rustls::ServerConfig> {
-    let tls = |e: &dyn std::fmt::Display| Error::Config(format!("TLS of the node's server: {e}"));
-    let mut roots = RootCertStore::empty();
-    for cert in certificates(&options.client_ca)? {
-        roots.add(cert).map_err(|e| tls(&e))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // A caller without a certificate may have a token.
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|e| tls(&e))?;
-    let key = PrivateKeyDer::from_pem_file(&options.tls_key)
-        .map_err(|e| Error::Config(format!("read {}: {e}", options.tls_key.display())))?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| tls(&e))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&options.tls_cert)?, key)
-        .map_err(|e| tls(&e))?;
-    // Upgrades need HTTP/1.1.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 impl Listener {
@@ -99,66 +84,72 @@ impl Listener {
         self.local_addr
     }
 
-    /// Serves until the agent stops; open streams end with it.
+    /// Serves until the agent's stop.
     pub async fn run(self, agent: Arc<Agent>, pods: Pods) {
         let stop = agent.stop.clone();
-        let server = Arc::new(Server {
-            authorizer: Authorizer::new(agent.client.clone(), &agent.options.node_name),
+        let state = Arc::new(State {
+            auth: Auth::new(agent.client.clone(), &agent.options.node_name),
+            started_at: Timestamp::now(),
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            tasks: TaskTracker::new(),
             agent,
             pods,
         });
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
-                a = self.socket.accept() => a,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
+                a = async { (slots.clone().acquire_owned().await, self.socket.accept().await) } => a,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(e) => {
-                    tracing::warn!(error = %e, "accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            // One too many is dropped: its client tries again.
-            let Ok(place) = places.clone().try_acquire_owned() else {
+            let (Ok(slot), Ok((stream, _))) = accepted else {
+                // Out of descriptors, most likely: others must end first.
+                tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             };
-            let (server, acceptor, stop) = (server.clone(), self.acceptor.clone(), stop.clone());
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = serve(server, acceptor, stream) => {}
-                    () = stop.cancelled() => {}
+            let (tls, served) = (self.tls.clone(), state.clone());
+            state.tasks.spawn(async move {
+                let _slot = slot;
+                if let Err(error) = connection(stream, tls, served).await {
+                    tracing::debug!(%error, "connection ended");
                 }
-                drop(place);
             });
+        }
+        state.tasks.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, state.tasks.wait()).await.is_err() {
+            tracing::debug!("some requests did not end in time");
         }
     }
 }
 
-async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(tls)) => tls,
-        Ok(Err(e)) => {
-            tracing::debug!(error = %e, "TLS handshake");
-            return;
-        }
-        Err(_) => return,
-    };
-    let certificate = tls.get_ref().1.peer_certificates().and_then(|c| c.first()).cloned();
-    let peer = PeerCertificate(certificate.map(CertificateDer::into_owned));
+async fn connection(stream: TcpStream, tls: TlsAcceptor, state: Arc<State>) -> Result<(), BoxError> {
+    stream.set_nodelay(true)?;
+    // A peer that vanished without a word is noticed, however long its streams are silent.
+    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
+    let user: Option<Arc<User>> = certificate.and_then(|c| auth::user_of_certificate(c)).map(Arc::new);
+    let stop = state.agent.stop.clone();
     let service = hyper::service::service_fn(move |request| {
-        let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(routes::handle(server, peer, request).await) }
+        let (state, user) = (state.clone(), user.clone());
+        async move { Ok::<_, Infallible>(routes::handle(&state, user.as_deref(), request).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_TIMEOUT)
-        .serve_connection(TokioIo::new(tls), service)
-        .with_upgrades();
-    if let Err(e) = connection.await {
-        tracing::debug!(error = %e, "connection");
+        .header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .keep_alive_interval(Duration::from_secs(30));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        r = connection.as_mut() => return r,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
+    // Followed logs do not end by themselves: the drain is bounded.
+    tokio::time::timeout(DRAIN_TIMEOUT / 2, connection).await?
 }

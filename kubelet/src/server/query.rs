@@ -1,86 +1,82 @@
-//! Query parameters.
+//! Query strings and path segments, decoded.
 
-/// Decoded pairs, in order; a name may come several times.
+/// Pairs of an `application/x-www-form-urlencoded` query; more than these are not looked at.
+const PAIRS_MAX: usize = 4096;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub fn of(uri: &http::Uri) -> Self {
-        let pairs = uri.query().unwrap_or_default().split('&').filter(|p| !p.is_empty());
-        Query(
-            pairs
-                .map(|p| {
-                    let (k, v) = p.split_once('=').unwrap_or((p, ""));
-                    (decode(k), decode(v))
-                })
-                .collect(),
-        )
+    pub fn parse(query: &str) -> Self {
+        let pairs = query.split('&').filter(|p| !p.is_empty()).take(PAIRS_MAX);
+        let pair = |p: &str| {
+            let (k, v) = p.split_once('=').unwrap_or((p, ""));
+            (decode(k, true), decode(v, true))
+        };
+        Query(pairs.map(pair).collect())
     }
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
-    }
-    pub fn all(&self, name: &str) -> Vec<String> {
+    pub fn all(&self, key: &str) -> Vec<String> {
         self.0
             .iter()
-            .filter(|(k, _)| k == name)
+            .filter(|(k, _)| k == key)
             .map(|(_, v)| v.clone())
             .collect()
     }
-    /// `1` and `true`; as Go's ParseBool.
-    pub fn flag(&self, name: &str) -> bool {
-        matches!(self.get(name), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+    /// The first one that says something.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(k, v)| k == key && !v.is_empty())
+            .map(|(_, v)| v.as_str())
+    }
+    /// Whether one of the names is set to `1` or `true`.
+    pub fn flag(&self, names: &[&str]) -> bool {
+        let set = |v: &str| v == "1" || v.eq_ignore_ascii_case("true");
+        self.0.iter().any(|(k, v)| names.contains(&k.as_str()) && set(v))
     }
 }
 
-/// Percent-encoding and `+`; what is no valid escape stays as it is.
-pub fn decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
+/// The path's segments; an empty last one (a trailing slash) does not count.
+pub fn segments(path: &str) -> Vec<String> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').map(|s| decode(s, false)).collect()
+}
+
+fn decode(s: &str, plus_is_space: bool) -> String {
+    let bytes = s.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while let Some(&b) = bytes.get(i) {
+        i += 1;
+        let pair = || bytes.get(i..i + 2).and_then(|h| std::str::from_utf8(h).ok());
         match b {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let rest = bytes.as_slice_hex();
-                match rest {
-                    Some(value) => {
-                        out.push(value);
-                        bytes.next();
-                        bytes.next();
-                    }
-                    None => out.push(b'%'),
+            b'+' if plus_is_space => out.push(b' '),
+            b'%' => match pair().and_then(|h| u8::from_str_radix(h, 16).ok()) {
+                Some(v) => {
+                    out.push(v);
+                    i += 2;
                 }
-            }
+                None => out.push(b'%'),
+            },
             b => out.push(b),
         }
     }
     String::from_utf8_lossy(&out).into_owned()
 }
 
-trait PeekHex {
-    fn as_slice_hex(&self) -> Option<u8>;
-}
-impl PeekHex for std::str::Bytes<'_> {
-    fn as_slice_hex(&self) -> Option<u8> {
-        let mut ahead = self.clone();
-        let digit = |b: u8| (b as char).to_digit(16);
-        let (high, low) = (digit(ahead.next()?)?, digit(ahead.next()?)?);
-        u8::try_from(high * 16 + low).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn pairs() {
-        let q = Query::of(
-            &"/x?command=sh&command=-c&command=a%20b%2Bc+d&tty=1&bad=%zz"
-                .parse()
-                .unwrap(),
-        );
-        assert_eq!(q.all("command"), ["sh", "-c", "a b+c d"]);
-        assert!(q.flag("tty") && !q.flag("stdin"));
-        assert_eq!(q.get("bad"), Some("%zz"));
+    fn forms() {
+        let q = Query::parse("command=sh&command=-c&command=echo+a%26b%zz&tty=1&stdin=false&output=true&x");
+        assert_eq!(q.all("command"), ["sh", "-c", "echo a&b%zz"]);
+        assert!(q.flag(&["tty"]) && q.flag(&["stdout", "output"]));
+        assert!(!q.flag(&["stdin", "input"]) && !q.flag(&["x"]));
+        assert_eq!((q.get("tty"), q.get("x"), q.get("y")), (Some("1"), None, None));
+        assert_eq!(segments("/exec/a/b%2Fc/d+e/"), ["exec", "a", "b/c", "d+e"]);
+        assert_eq!(segments("/"), [""]);
     }
 }
