@@ -46,10 +46,11 @@ pub fn create(parent: &str) -> Result<()> {
         fs::create_dir_all(&dir).context(|| format!("create cgroup {}", dir.display()))?;
         for set in ["cpuset.cpus", "cpuset.mems"] {
             let (from, to) = (h.join(set), dir.join(set));
-            if let (Ok(value), Ok(mine)) = (fs::read_to_string(&from), fs::read_to_string(&to)) {
-                if mine.trim().is_empty() && !value.trim().is_empty() {
-                    fs::write(&to, value.trim()).context(|| format!("write {}", to.display()))?;
-                }
+            if let (Ok(value), Ok(mine)) = (fs::read_to_string(&from), fs::read_to_string(&to))
+                && mine.trim().is_empty()
+                && !value.trim().is_empty()
+            {
+                fs::write(&to, value.trim()).context(|| format!("write {}", to.display()))?;
             }
         }
         if h == Path::new(ROOT) {

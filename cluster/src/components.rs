@@ -83,13 +83,16 @@ pub async fn start(layout: &Layout, state: &State, keys: &Pki) -> Cluster {
     let supervisor = Supervisor::new(stop.clone());
     let current: Arc<Current> = Arc::new(watch::channel(None).0);
     let admin = client(
-        Switch::new(&current, "kubernetes-admin", &["system:masters"]),
+        Switch::transport(&current, "kubernetes-admin", &["system:masters"]),
         "keelson",
     );
 
     storage_and_api(&supervisor, &current, layout, state, keys);
     controllers(&supervisor, &current, keys);
-    let scheduler = client(Switch::new(&current, "system:kube-scheduler", &[]), "kube-scheduler");
+    let scheduler = client(
+        Switch::transport(&current, "system:kube-scheduler", &[]),
+        "kube-scheduler",
+    );
     supervisor.keep("scheduler", move |stop| {
         let c = scheduler.clone();
         async move {
@@ -221,7 +224,7 @@ fn controllers(supervisor: &Supervisor, current: &Arc<Current>, keys: &Pki) {
             };
             let client_for = move |name: &str| {
                 let transport = if name == "kube-controller-manager" {
-                    Switch::new(&current, "system:kube-controller-manager", &[])
+                    Switch::transport(&current, "system:kube-controller-manager", &[])
                 } else {
                     Switch::service_account(&current, name)
                 };
@@ -253,7 +256,7 @@ fn node(
 ) {
     let pair = keys.pair("kubelet");
     let user = format!("system:node:{}", state.node_name);
-    let agent = client(Switch::new(current, &user, &["system:nodes"]), "kubelet");
+    let agent = client(Switch::transport(current, &user, &["system:nodes"]), "kubelet");
     let mut options = keelson_kubelet::Options::new(
         &state.node_name,
         state.node_ip,
@@ -289,7 +292,7 @@ fn node(
         service_cidr: state.service_cidr.into(),
     };
     let c = client(
-        Switch::new(current, "system:kube-proxy", &["system:node-proxier"]),
+        Switch::transport(current, "system:kube-proxy", &["system:node-proxier"]),
         "kube-proxy",
     );
     let g = grants.clone();

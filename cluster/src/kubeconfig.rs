@@ -18,10 +18,9 @@ pub struct Entry<'a> {
 
 /// First file of `$KUBECONFIG`, else `~/.kube/config`.
 pub fn default_path() -> PathBuf {
-    if let Some(list) = std::env::var_os("KUBECONFIG") {
-        if let Some(first) = std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()) {
-            return first;
-        }
+    let named = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    if let Some(first) = std::env::split_paths(&named).find(|p| !p.as_os_str().is_empty()) {
+        return first;
     }
     let home = std::env::var_os("HOME")
         .map(PathBuf::from)

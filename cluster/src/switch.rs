@@ -21,7 +21,7 @@ pub struct Switch {
 }
 
 impl Switch {
-    pub fn new(current: &Current, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
+    pub fn transport(current: &Current, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
         let mut groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
         groups.push("system:authenticated".into());
         Arc::new(Switch {

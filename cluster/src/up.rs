@@ -185,11 +185,11 @@ impl Reporter {
     /// The last line: from here on nobody reads our output.
     fn finish(&mut self, kind: &str, text: &str) {
         self.line(kind, text);
-        if std::mem::take(&mut self.to_parent) {
-            if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
-                let _ = rustix::stdio::dup2_stdout(&null);
-                let _ = rustix::stdio::dup2_stderr(&null);
-            }
+        if std::mem::take(&mut self.to_parent)
+            && let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null")
+        {
+            let _ = rustix::stdio::dup2_stdout(&null);
+            let _ = rustix::stdio::dup2_stderr(&null);
         }
     }
 }
