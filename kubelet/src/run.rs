@@ -118,6 +118,7 @@ async fn watch_pods(agent: Arc<Agent>, pods: Pods, wake: cri::events::Wake) {
 }
 
 async fn keep_logs(agent: Arc<Agent>, pods: Pods) {
+    let mut first = true;
     loop {
         tokio::select! {
             () = agent.stop.cancelled() => return,
@@ -126,8 +127,9 @@ async fn keep_logs(agent: Arc<Agent>, pods: Pods) {
         if pods.is_empty() {
             continue;
         }
-        if let Err(e) = logs::rotate::all(&agent).await {
-            tracing::debug!(error = %e, "look at the logs' sizes");
+        match logs::rotate::all(&agent, first).await {
+            Ok(()) => first = false,
+            Err(e) => tracing::debug!(error = %e, "look at the logs' sizes"),
         }
     }
 }

@@ -2,6 +2,8 @@
 mod line;
 pub mod read;
 pub mod rotate;
+mod tail;
+mod watch;
 
 use crate::cri::ContainerView;
 use std::fs::File;

@@ -7,17 +7,26 @@ use std::time::Duration;
 
 pub const EVERY: Duration = Duration::from_secs(10);
 
-/// Looks at each running container's log once.
-pub async fn all(agent: &Agent) -> crate::Result<()> {
-    // The runtime is asked only when some file is over its bound.
-    if !any_too_large(&agent.options.pod_logs_dir, agent.options.container_log_bytes_max) {
+/// Looks at each running container's log once. The runtime is asked only when some file is over its bound, or when this
+/// is the `first` look: an agent that died in the middle of a rotation has left a container without a log.
+pub async fn all(agent: &Agent, first: bool) -> crate::Result<()> {
+    if !first && !any_too_large(&agent.options.pod_logs_dir, agent.options.container_log_bytes_max) {
         return Ok(());
     }
     let containers = agent.cri.list_containers(None).await?;
     let running = pb::ContainerState::ContainerRunning as i32;
     for c in containers.iter().filter(|c| c.state == running) {
         let Some(path) = log_path(agent, c) else { continue };
-        let size = std::fs::metadata(&path).map_or(0, |m| m.len());
+        let size = match std::fs::metadata(&path) {
+            Ok(m) => m.len(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && first => {
+                if let Err(e) = agent.cri.reopen_log(&c.id).await {
+                    tracing::warn!(path = %path.display(), error = %e, "reopen a log that is missing");
+                }
+                continue;
+            }
+            Err(_) => continue,
+        };
         if size < agent.options.container_log_bytes_max {
             continue;
         }

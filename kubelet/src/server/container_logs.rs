@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStateWaiting, ContainerStatus, Pod};
 use keelson_client::Body;
+use keelson_proto::cri as pb;
 use std::path::PathBuf;
 
 pub async fn serve(
@@ -28,12 +29,29 @@ pub async fn serve(
     let view = state.agent.cri.pod_view(pod.uid()).await?;
     let chosen = choose(&pod, &view, container, previous).map_err(Refusal::bad_request)?;
     let path = PathBuf::from(&chosen.log_path);
-    let chunks = read::stream(path, chosen.id.clone(), state.agent.cri.clone(), options);
+    let (cri, id) = (state.agent.cri.clone(), chosen.id.clone());
+    let alive = move || -> futures::future::BoxFuture<'static, bool> {
+        let (cri, id) = (cri.clone(), id.clone());
+        Box::pin(async move { may_write(cri.container_status(&id).await) })
+    };
+    let chunks = read::stream(path, Box::new(alive), options);
     let chunks = chunks.map_err(|e| {
         let message = format!("failed to read the log of container {container:?} in pod {name:?}: {e}");
         Refusal::bad_request(message)
     })?;
     Ok(answer::stream(chunks))
+}
+
+/// A runtime that does not answer is not the end of its containers.
+fn may_write(status: crate::Result<pb::ContainerStatus>) -> bool {
+    let live = [
+        pb::ContainerState::ContainerRunning,
+        pb::ContainerState::ContainerCreated,
+    ];
+    match status {
+        Ok(s) => live.iter().any(|l| *l as i32 == s.state),
+        Err(e) => !e.is_cri_not_found(),
+    }
 }
 
 /// As upstream: what cannot be decoded is a 400, what makes no sense a 422.
@@ -119,7 +137,6 @@ fn status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use keelson_proto::cri as pb;
     use serde_json::json;
 
     #[test]
