@@ -193,6 +193,7 @@ func (s *stock) flags(configs map[string]string, kubeletConfig string) map[strin
 
 func (s *stock) kubeletRoot() string { return filepath.Join(s.dir, "kubelet") }
 
+// kubeletConfig keeps defaults, but a full disk is not what is measured.
 func (s *stock) kubeletConfig() (string, error) {
 	path := filepath.Join(s.dir, "kubelet.yaml")
 	text := fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
@@ -212,6 +213,8 @@ failSwapOn: false
 enforceNodeAllocatable: []
 podLogsDir: %s
 makeIPTablesUtilChains: false
+evictionHard: {nodefs.available: 1%%, nodefs.inodesFree: 1%%, imagefs.available: 1%%, memory.available: 100Mi}
+imageGCHighThresholdPercent: 100
 `, s.ports["kubelet"], s.ports["kubelet-healthz"], s.pki.crt("kubelet-server"), s.pki.pem("kubelet-server"), s.pki.crt("ca"),
 		s.runtime.socket, s.cgroup, filepath.Join(s.dir, "pod-logs"))
 	return path, os.WriteFile(path, []byte(text), 0o600)

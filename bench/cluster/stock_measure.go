@@ -133,6 +133,9 @@ func (s *stock) restart(ctx context.Context) (float64, error) {
 func untainted(ctx context.Context, c kubernetes.Interface) error {
 	return until(ctx, "the node without taints", startBound, 100*time.Millisecond, func() (bool, error) {
 		n, err := c.CoreV1().Nodes().Get(ctx, stockNode, metav1.GetOptions{})
-		return err == nil && len(n.Spec.Taints) == 0, err
+		if err != nil || len(n.Spec.Taints) == 0 {
+			return err == nil, err
+		}
+		return false, fmt.Errorf("taints %v, conditions %v", n.Spec.Taints, n.Status.Conditions)
 	})
 }

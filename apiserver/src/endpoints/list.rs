@@ -27,12 +27,15 @@ pub fn selectors(info: &Info) -> Result<(Selector, FieldSelector), ApiError> {
 pub fn check_fields(r: &'static Resource, fields: &FieldSelector) -> Result<(), ApiError> {
     let known = crate::kinds::strategy(r).selectable_fields();
     for (path, _, _) in &fields.terms {
-        let generic = path == "metadata.name" || (path == "metadata.namespace" && r.namespaced);
+        let generic = path == "metadata.name" || path == "metadata.namespace";
         if !generic && !known.contains(&path.as_str()) {
-            return Err(ApiError::bad_request(format!(
-                "Unable to find {:?} that match label selector \"\", field selector {path:?}: field label not supported: {path}",
-                format!("{}, Resource={}", r.api_version(), r.plural)
-            )));
+            return Err(ApiError::bad_request(if known.is_empty() {
+                format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+            } else if r.group == "batch" {
+                format!("field label {path:?} not supported for {}", r.kind)
+            } else {
+                format!("field label not supported: {path}")
+            }));
         }
     }
     Ok(())

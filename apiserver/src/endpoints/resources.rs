@@ -95,14 +95,17 @@ impl Call<'_> {
         }
         match verb {
             "get" => {
-                let o = self
-                    .api
-                    .registry
-                    .get(&Ask {
-                        subresource: self.read_subresource(),
-                        ..self.ask(false)
-                    })
-                    .await?;
+                let ask = Ask {
+                    subresource: self.read_subresource(),
+                    ..self.ask(false)
+                };
+                // A read is linearizable in any case; a version that is still to come is waited for, within a bound.
+                let version = self.info.query.text("resourceVersion");
+                if !matches!(version, "" | "0") && self.resource.is_stored() {
+                    let cacher = self.api.registry.cacher(self.resource)?;
+                    cacher.get(&ask.namespace, &ask.name, version).await?;
+                }
+                let o = self.api.registry.get(&ask).await?;
                 self.single(200, sub, &o)
             }
             "list" if !self.resource.is_stored() => list::empty(self.resource, self.wanted),

@@ -134,7 +134,13 @@ async fn field_selectors() {
     assert_eq!(names(&admin.get(&by("status.phase=Pending")).await.ok()), ["a", "b"]);
     let (code, message) = admin.get(&by("spec.what=1")).await.err();
     assert_eq!(code, 400);
-    assert!(message.ends_with("field label not supported: spec.what"), "{message}");
+    assert_eq!(message, "field label not supported: spec.what");
+    let (code, message) = admin.get("/api/v1/configmaps?fieldSelector=data.k%3Dv").await.err();
+    assert_eq!(code, 400);
+    assert_eq!(
+        message,
+        "\"data.k\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    );
 }
 
 #[tokio::test]

@@ -210,9 +210,6 @@ func openAPI(ctx context.Context, w *world) error {
 		if !strings.Contains(g.ServerRelativeURL(), "hash=") {
 			return fmt.Errorf("openapi v3: %s is at %s, without a hash", path, g.ServerRelativeURL())
 		}
-		if _, err := g.Schema("application/com.github.proto-openapi.spec.v3.v1.0+protobuf"); err != nil {
-			return fmt.Errorf("openapi v3 of %s as protobuf: %w", path, err)
-		}
 		gv, err := schema.ParseGroupVersion(group)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@
 //! `cargo test -p keelson --test e2e [FILTER]` runs the flows whose names contain FILTER (and `up` and `down`).
 #![allow(clippy::unwrap_used)]
 
+mod clientgo;
 mod harness;
 mod kubectl;
 mod lifecycle;
@@ -16,6 +17,7 @@ fn flows() -> Vec<Flow> {
     let mut all = lifecycle::first();
     all.extend(store::flows());
     all.extend(kubectl::flows());
+    all.extend(clientgo::flows());
     all.extend(workloads::flows());
     all.extend(lifecycle::last());
     all
