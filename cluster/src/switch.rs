@@ -34,7 +34,7 @@ impl Switch {
     /// The identity of a ServiceAccount in `kube-system`.
     pub fn service_account(current: &Current, name: &str) -> Arc<dyn Transport> {
         let user = format!("system:serviceaccount:kube-system:{name}");
-        Self::new(
+        Self::transport(
             current,
             &user,
             &["system:serviceaccounts", "system:serviceaccounts:kube-system"],
