@@ -155,6 +155,9 @@ func (k *keelson) restart(ctx context.Context) (float64, error) {
 	if err := k.down(ctx); err != nil {
 		return 0, err
 	}
+	if err := pause(ctx, apart); err != nil {
+		return 0, err
+	}
 	began := time.Now()
 	if err := k.up(ctx); err != nil {
 		return 0, err
@@ -164,8 +167,12 @@ func (k *keelson) restart(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if ready, err := nodeReady(ctx, c, began); err != nil || !ready {
-		return 0, fmt.Errorf("`up` returned, but the node has not reported itself Ready since (%w)", errors.Join(err))
+	ready, err := nodeReady(ctx, c, began)
+	if err != nil {
+		return 0, err
+	}
+	if !ready {
+		return 0, errors.New("`up` returned, but the node has not reported itself Ready since")
 	}
 	return took, nil
 }

@@ -23,6 +23,8 @@ const (
 	oneBound = 3 * time.Minute
 	// lookEvery is how often a file or a list is looked at again: it bounds a figure's error.
 	lookEvery = 2 * time.Millisecond
+	// apart keeps two starts in different seconds, which is what a node's report of itself is dated in.
+	apart = 1100 * time.Millisecond
 )
 
 // errEnded tells that waiting is pointless: what was to answer is gone.

@@ -126,6 +126,9 @@ func (s *stock) restart(ctx context.Context) (float64, error) {
 	if err := s.stop(); err != nil {
 		return 0, err
 	}
+	if err := pause(ctx, apart); err != nil {
+		return 0, err
+	}
 	return s.start(ctx)
 }
 

@@ -46,6 +46,8 @@ pub struct Cluster {
     supervisor: Supervisor,
     admin: Client,
     node_name: String,
+    /// Whether the node agent of this start has written its Node as Ready.
+    posted: watch::Receiver<bool>,
     ready: Arc<AtomicBool>,
 }
 
@@ -102,7 +104,7 @@ pub async fn start(layout: &Layout, state: &State, keys: &Pki) -> Cluster {
         }
     });
     let (granted, grants) = watch::channel(false);
-    node(&supervisor, &current, layout, state, keys, grants);
+    let posted = node(&supervisor, &current, layout, state, keys, grants);
 
     let ready = Arc::new(AtomicBool::new(false));
     let (s, ready_seen) = (supervisor.clone(), ready.clone());
@@ -128,6 +130,7 @@ pub async fn start(layout: &Layout, state: &State, keys: &Pki) -> Cluster {
         supervisor,
         admin,
         node_name: state.node_name.clone(),
+        posted,
         ready,
     }
 }
@@ -245,7 +248,8 @@ async fn granted(mut grants: watch::Receiver<bool>, stop: &CancellationToken) ->
     }
 }
 
-/// What runs on every node: agent, proxy, and here the DNS server too.
+/// What runs on every node: agent, proxy, and here the DNS server too. Returns whether the agent has written its Node
+/// as Ready.
 fn node(
     supervisor: &Supervisor,
     current: &Arc<Current>,
@@ -253,7 +257,7 @@ fn node(
     state: &State,
     keys: &Pki,
     grants: watch::Receiver<bool>,
-) {
+) -> watch::Receiver<bool> {
     let pair = keys.pair("kubelet");
     let user = format!("system:node:{}", state.node_name);
     let agent = client(Switch::transport(current, &user, &["system:nodes"]), "kubelet");
@@ -273,12 +277,17 @@ fn node(
     options.tls_key = pair.key;
     options.client_ca = keys.ca();
     options.pause_image = containerd::PAUSE_IMAGE.into();
+    let (post, posted) = watch::channel(false);
+    let post = Arc::new(post);
     supervisor.keep("kubelet", move |stop| {
-        let (options, c) = (options.clone(), agent.clone());
+        let (options, c, post) = (options.clone(), agent.clone(), post.clone());
         async move {
             let handle = keelson_kubelet::Kubelet::start(options, c, stop.clone())
                 .await
                 .context(|| "start the kubelet")?;
+            if handle.wait_ready().await {
+                post.send_replace(true);
+            }
             handle.wait_stopped().await;
             Ok(())
         }
@@ -320,6 +329,7 @@ fn node(
                 .context(|| "run the DNS server")
         }
     });
+    posted
 }
 
 /// Starts containerd again when it has died.
@@ -395,7 +405,7 @@ impl Cluster {
         let mut last = Failure::new("nothing answered");
         while tokio::time::Instant::now() < deadline {
             match nodes.get_opt(&self.node_name).await {
-                Ok(Some(n)) if is_ready(&n) && self.components_started() => {
+                Ok(Some(n)) if *self.posted.borrow() && is_ready(&n) && self.components_started() => {
                     self.ready.store(true, Ordering::Relaxed);
                     return Ok(());
                 }
