@@ -1,12 +1,12 @@
 //! Answers remembered for a short time.
-use ahash::AHashMap;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// A map whose entries expire, and which never holds more than `entries_max`.
 pub struct Cache<K, V> {
-    entries: Mutex<AHashMap<K, (Instant, V)>>,
+    entries: Mutex<HashMap<K, (Instant, V)>>,
     entries_max: usize,
 }
 
