@@ -93,7 +93,7 @@ fn traces() -> Traces {
             .flat_map(|r| names(&r.to_string_lossy()))
             .filter(|n| n.contains("keelson"))
             .collect(),
-        rules: run("nft", &["list", "ruleset"]),
+        rules: run("nft", &["-s", "list", "ruleset"]),
         routes: run("ip", &["route", "list", "table", "all"]),
         processes,
     }
