@@ -1,8 +1,8 @@
 //! Exec, attach and port-forward: an upgraded connection of the client's joined to one of the runtime's.
 //!
-//! Clients speak SPDY/3.1, which the runtime speaks too: those bytes are passed on as they are. Or they speak
-//! WebSocket (kubectl since 1.31): for exec and attach the channels of `v5.channel.k8s.io` become streams of a SPDY
-//! session of ours ([`remote`]), and port-forward carries SPDY inside ([`relay::tunnel`]).
+//! Clients speak SPDY/3.1 or an older use of WebSocket, which the runtime speaks too: those bytes are passed on as they
+//! are. Or they speak WebSocket as kubectl does since 1.31: for exec and attach the channels of `v5.channel.k8s.io` become
+//! streams of a SPDY session of ours ([`remote`]), and port-forward carries SPDY inside ([`relay::tunnel`]).
 mod dial;
 mod idle;
 mod relay;
@@ -131,7 +131,7 @@ pub async fn remote_command(
     }
     let url = command_url(state, verb, pod, container, query, streams);
     match asked {
-        Asked::Spdy(headers) => {
+        Asked::Runtimes(headers) => {
             let session = Session::new(state, &mut request)?;
             let (answer, runtime) = dial::upgrade(&url.await?, request.method().clone(), headers).await?;
             session.spawn(move |client, idle| relay::copy(client, runtime, idle));
@@ -212,7 +212,7 @@ pub async fn port_forward(
 ) -> Result<Response<Body>, Refusal> {
     let asked = upgrade::asked(request.headers(), &TUNNEL_PROTOCOLS)?;
     let mut ports = Vec::new();
-    // Ports in the query are for WebSocket clients of old; SPDY names them in its streams.
+    // Ports in the query are for WebSocket clients of old; SPDY names them in the headers of its streams.
     for p in query
         .all("port")
         .iter()
@@ -231,7 +231,7 @@ pub async fn port_forward(
     let url = cri.port_forward(&sandbox.id, ports).await?;
     let session = Session::new(state, &mut request)?;
     match asked {
-        Asked::Spdy(headers) => {
+        Asked::Runtimes(headers) => {
             let (answer, runtime) = dial::upgrade(&url, request.method().clone(), headers).await?;
             session.spawn(move |client, idle| relay::copy(client, runtime, idle));
             Ok(answer)

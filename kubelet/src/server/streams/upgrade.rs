@@ -14,12 +14,13 @@ const MESSAGE_BYTES_MAX: usize = 32 << 20;
 const READ_BUFFER_BYTES: usize = 32 << 10;
 pub const STREAM_PROTOCOL_VERSION: &str = "x-stream-protocol-version";
 const SPDY: HeaderValue = HeaderValue::from_static("SPDY/3.1");
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 pub enum Asked {
-    /// With the headers to be said again to the runtime.
-    Spdy(HeaderMap),
+    /// Something that the runtime speaks itself; with the headers to be said again to it.
+    Runtimes(HeaderMap),
     WebSocket(Accepted),
 }
 
@@ -29,7 +30,17 @@ pub struct Accepted {
     protocol: &'static str,
 }
 
-/// Refuses what is neither, and WebSockets of which no subprotocol is in `protocols` (the first one is preferred).
+/// Headers of an upgrade that mean something to the runtime.
+const PASSED_ON: [&str; 5] = [
+    STREAM_PROTOCOL_VERSION,
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+];
+
+/// Refuses what is neither. Of WebSockets we speak those of which a subprotocol is in `protocols` (the first one is
+/// preferred); older ones, such as `v4.channel.k8s.io` of port-forward, are the runtime's.
 pub fn asked(headers: &HeaderMap, protocols: &[&'static str]) -> Result<Asked, Refusal> {
     let tokens = |name: header::HeaderName| -> Vec<&str> {
         let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
@@ -41,42 +52,45 @@ pub fn asked(headers: &HeaderMap, protocols: &[&'static str]) -> Result<Asked, R
         return Err(Refusal::bad_request("Upgrade request required"));
     }
     if has(&to, "SPDY/3.1") {
-        let mut kept = HeaderMap::new();
-        for v in headers.get_all(STREAM_PROTOCOL_VERSION) {
-            kept.append(STREAM_PROTOCOL_VERSION, v.clone());
-        }
-        connection_headers(&mut kept);
-        return Ok(Asked::Spdy(kept));
+        return Ok(Asked::Runtimes(passed_on(headers, SPDY)));
     }
     if !has(&to, "websocket") {
         return Err(Refusal::bad_request("Upgrade request required"));
     }
+    let offered = tokens(header::SEC_WEBSOCKET_PROTOCOL);
+    let Some(protocol) = protocols.iter().find(|p| offered.contains(*p)) else {
+        return Ok(Asked::Runtimes(passed_on(headers, WEBSOCKET)));
+    };
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
     let key = key.ok_or_else(|| Refusal::bad_request("the WebSocket handshake has no key"))?;
     if !has(&tokens(header::SEC_WEBSOCKET_VERSION), "13") {
         return Err(Refusal::bad_request("the WebSocket version must be 13"));
     }
-    let offered = tokens(header::SEC_WEBSOCKET_PROTOCOL);
-    let protocol = protocols.iter().find(|p| offered.contains(*p));
-    let protocol = *protocol.ok_or_else(|| {
-        let message =
-            format!("unable to negotiate protocol: client supports {offered:?}, server accepts {protocols:?}");
-        Refusal::bad_request(message)
-    })?;
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(Refusal::internal)?;
     Ok(Asked::WebSocket(Accepted { key: accept, protocol }))
 }
 
-fn connection_headers(headers: &mut HeaderMap) {
+fn passed_on(headers: &HeaderMap, to: HeaderValue) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in PASSED_ON {
+        for v in headers.get_all(name) {
+            kept.append(name, v.clone());
+        }
+    }
+    connection_headers(&mut kept, to);
+    kept
+}
+
+fn connection_headers(headers: &mut HeaderMap, to: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, SPDY);
+    headers.insert(header::UPGRADE, to);
 }
 
 /// Of a SPDY upgrade of our own.
 pub fn spdy_headers(protocol: &'static str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(STREAM_PROTOCOL_VERSION, HeaderValue::from_static(protocol));
-    connection_headers(&mut headers);
+    connection_headers(&mut headers, SPDY);
     headers
 }
 
@@ -86,7 +100,7 @@ impl Accepted {
         *r.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let h = r.headers_mut();
         h.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        h.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        h.insert(header::UPGRADE, WEBSOCKET);
         h.insert(header::SEC_WEBSOCKET_ACCEPT, self.key.clone());
         h.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(self.protocol));
         r
@@ -138,7 +152,7 @@ mod tests {
             ("x-stream-protocol-version", "v3.channel.k8s.io"),
             ("authorization", "Bearer x"),
         ];
-        let Ok(Asked::Spdy(kept)) = of(&spdy) else {
+        let Ok(Asked::Runtimes(kept)) = of(&spdy) else {
             panic!("not SPDY")
         };
         assert_eq!(kept.get_all("x-stream-protocol-version").iter().count(), 2);
@@ -149,7 +163,11 @@ mod tests {
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
-        assert!(refused(&socket).message.starts_with("unable to negotiate protocol"));
+        let Ok(Asked::Runtimes(kept)) = of(&socket) else {
+            panic!("not the runtime's")
+        };
+        assert_eq!(kept["upgrade"], "websocket");
+        assert!(kept.contains_key("sec-websocket-key"));
         socket.push(("sec-websocket-protocol", "v4, v5"));
         let Ok(Asked::WebSocket(a)) = of(&socket) else {
             panic!("not a WebSocket")
