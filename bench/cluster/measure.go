@@ -23,6 +23,8 @@ const (
 	oneBound = 3 * time.Minute
 	// lookEvery is how often a file or a list is looked at again: it bounds a figure's error.
 	lookEvery = 2 * time.Millisecond
+	// calm lets a node agent finish with a pod that it has just started: while it does, it looks at volumes anyway.
+	calm = 5 * time.Second
 	// apart keeps two starts in different seconds, which is what a node's report of itself is dated in.
 	apart = 1100 * time.Millisecond
 )
@@ -185,6 +187,9 @@ func configChanges(ctx context.Context, c kubernetes.Interface, root string, cou
 		return pod.Status.Phase == corev1.PodRunning, nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, calm); err != nil {
 		return nil, err
 	}
 	file := filepath.Join(root, "pods", string(pod.UID), "volumes", "kubernetes.io~configmap", "settings", "n")
