@@ -76,7 +76,7 @@ impl Streams {
 struct Session {
     client: OnUpgrade,
     state: Arc<State>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Session {
@@ -86,7 +86,7 @@ impl Session {
         Ok(Session {
             client: hyper::upgrade::on(request),
             state: state.clone(),
-            _permit: permit.map_err(full)?,
+            permit: permit.map_err(full)?,
         })
     }
 
@@ -96,9 +96,12 @@ impl Session {
         W: FnOnce(TokioIo<hyper::upgrade::Upgraded>, Idle) -> F + Send + 'static,
         F: Future<Output = ()> + Send,
     {
-        let tasks = self.state.tasks.clone();
+        let Session { client, state, permit } = self;
+        let tasks = state.tasks.clone();
         tasks.spawn(async move {
-            let client = match tokio::time::timeout(UPGRADE_TIMEOUT, self.client).await {
+            // Held until the stream has ended.
+            let _permit = permit;
+            let client = match tokio::time::timeout(UPGRADE_TIMEOUT, client).await {
                 Ok(Ok(c)) => TokioIo::new(c),
                 Ok(Err(e)) => return tracing::debug!(error = %e, "upgrade of a client"),
                 Err(_) => return tracing::debug!("a client did not upgrade in time"),
@@ -107,7 +110,7 @@ impl Session {
             tokio::select! {
                 () = work(client, idle.clone()) => {}
                 () = idle.expired() => tracing::info!("a stream was idle for too long"),
-                () = self.state.agent.stop.cancelled() => {}
+                () = state.agent.stop.cancelled() => {}
             }
         });
     }
