@@ -77,8 +77,6 @@ pub struct Info {
     pub name: String,
     /// get, list, watch, create, update, patch, delete, deletecollection, or the method in lower case.
     pub verb: String,
-    /// What follows a subresource that takes a path (`proxy`).
-    pub rest: String,
 }
 
 /// Subresources that swallow the rest of the path.
@@ -129,15 +127,7 @@ impl Info {
         info.resource = rest.next().unwrap_or_default();
         info.name = rest.next().unwrap_or_default();
         info.subresource = rest.next().unwrap_or_default();
-        if WITH_PATH.contains(&info.subresource.as_str()) {
-            // As it came, escapes and closing slash included.
-            let marker = format!("/{}", info.subresource);
-            info.rest = path
-                .split_once(&format!("{}{marker}", info.name))
-                .map(|(_, rest)| rest)
-                .unwrap_or("")
-                .to_owned();
-        } else if rest.next().is_some() {
+        if !WITH_PATH.contains(&info.subresource.as_str()) && rest.next().is_some() {
             // Deeper than anything that is served.
             info.is_resource = false;
         }
@@ -251,6 +241,6 @@ mod tests {
                 .parse()
                 .unwrap(),
         );
-        assert_eq!((i.subresource.as_str(), i.rest.as_str()), ("proxy", "/x/%20y"));
+        assert_eq!((i.subresource.as_str(), i.is_resource), ("proxy", true));
     }
 }
