@@ -8,6 +8,9 @@
 //! with), `endpoints/` (request parsing, content negotiation, discovery, OpenAPI), `streaming/` (logs,
 //! exec, attach, port-forward, proxy). `objects` is how the server's own parts read and write stored objects.
 
+#[macro_use]
+mod seeded;
+
 pub mod admission;
 pub mod auth;
 pub mod bootstrap;

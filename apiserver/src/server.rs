@@ -3,6 +3,7 @@
 use crate::admission::Chain;
 use crate::auth::authenticate::Authentication;
 use crate::auth::rbac::Rbac;
+use crate::auth::static_tokens::StaticTokens;
 use crate::auth::tokens::Tokens;
 use crate::auth::{UserInfo, x509};
 use crate::bootstrap;
@@ -50,8 +51,8 @@ pub struct Options {
     pub tls_cert: PathBuf,
     pub tls_key: PathBuf,
     pub client_ca: PathBuf,
-    /// PEM keys: the first private key signs ServiceAccount tokens, all verify.
-    pub service_account_key: PathBuf,
+    /// Files of PEM keys: the first private key signs ServiceAccount tokens, all verify.
+    pub service_account_keys: Vec<PathBuf>,
     /// `https://kubernetes.default.svc.cluster.local`
     pub service_account_issuer: String,
     /// e.g. `10.96.0.0/16`
@@ -62,6 +63,8 @@ pub struct Options {
     pub kubelet_client_cert: PathBuf,
     pub kubelet_client_key: PathBuf,
     pub kubelet_ca: PathBuf,
+    /// Tokens of users, each with a name and groups, in upstream's form of `--token-auth-file`.
+    pub token_file: Option<PathBuf>,
 }
 
 /// A running API server.
@@ -75,13 +78,28 @@ pub struct Server {
 /// Errors of start-up: a sentence for the user.
 pub mod start {
     #[derive(Debug, thiserror::Error)]
-    #[error("{0}")]
-    pub struct Error(pub String);
+    #[error("{message}")]
+    pub struct Error {
+        pub message: String,
+        /// It came of what the store said, or did not say: the next attempt may succeed.
+        pub of_store: bool,
+    }
     pub type Result<T> = std::result::Result<T, Error>;
 }
 
 fn failed(doing: impl std::fmt::Display) -> impl Fn(&dyn std::fmt::Display) -> start::Error {
-    move |e| start::Error(format!("{doing}: {e}"))
+    move |e| start::Error {
+        message: format!("{doing}: {e}"),
+        of_store: false,
+    }
+}
+
+/// As [`failed`], for what reads or writes the store.
+fn store_failed(doing: impl std::fmt::Display) -> impl Fn(&dyn std::fmt::Display) -> start::Error {
+    move |e| start::Error {
+        of_store: true,
+        ..failed(&doing)(e)
+    }
 }
 
 impl Server {
@@ -154,13 +172,16 @@ async fn compose(options: &Options, storage: Arc<dyn Storage>, stop: &Cancellati
         Rbac::start(objects.clone(), stop.clone()),
         registry.allocators.run(objects.clone(), stop.clone())
     );
-    let rbac = rbac.map_err(|e| failed("load RBAC policy")(&e))?;
-    services.map_err(|e| failed("load Service addresses")(&e))?;
-    let key = std::fs::read(&options.service_account_key)
-        .map_err(|e| failed(format!("read {}", options.service_account_key.display()))(&e))?;
-    let tokens = Tokens::new(&key, &options.service_account_issuer, objects.clone())
-        .map_err(|e| failed(format!("use {}", options.service_account_key.display()))(&e))?;
+    let rbac = rbac.map_err(|e| store_failed("load RBAC policy")(&e))?;
+    services.map_err(|e| store_failed("load Service addresses")(&e))?;
+    let (keys, files) = service_account_keys(options)?;
+    let tokens = Tokens::new(&keys, &options.service_account_issuer, objects.clone())
+        .map_err(|e| failed(format!("use {files}"))(&e))?;
     let tokens = Arc::new(tokens);
+    let users = match &options.token_file {
+        Some(path) => StaticTokens::read(path).map_err(|e| failed(format!("use {}", path.display()))(&e))?,
+        None => StaticTokens::default(),
+    };
     registry.set_admission(Chain::standard(objects.clone()).with_rbac(rbac.clone()));
     let streaming = streaming::Options {
         kubelet_client_cert: options.kubelet_client_cert.clone(),
@@ -171,12 +192,24 @@ async fn compose(options: &Options, storage: Arc<dyn Storage>, stop: &Cancellati
         Streaming::new(&streaming, objects, stop.clone()).map_err(|e| failed("set up the way to kubelets")(&e))?;
     Ok(Api::new(
         registry,
-        Arc::new(Authentication::new(tokens.clone())),
+        Arc::new(Authentication::new(tokens.clone()).with_static_tokens(users)),
         Arc::new(rbac),
         tokens,
         Arc::new(streaming),
         options.advertise.to_string(),
     ))
+}
+
+/// All keys in one PEM text, and the names of the files for errors.
+fn service_account_keys(options: &Options) -> start::Result<(Vec<u8>, String)> {
+    let (mut pem, mut names) = (Vec::new(), Vec::new());
+    for path in &options.service_account_keys {
+        let text = std::fs::read(path).map_err(|e| failed(format!("read {}", path.display()))(&e))?;
+        pem.extend_from_slice(&text);
+        pem.push(b'\n');
+        names.push(path.display().to_string());
+    }
+    Ok((pem, names.join(", ")))
 }
 
 async fn bootstrap_objects(options: &Options, registry: &Arc<Registry>) -> start::Result<()> {
@@ -190,7 +223,7 @@ async fn bootstrap_objects(options: &Options, registry: &Arc<Registry>) -> start
     let objects: Arc<dyn Objects> = Arc::new(registry.clone());
     bootstrap::run(objects, &wanted)
         .await
-        .map_err(|e| failed("write the bootstrap objects")(&e))
+        .map_err(|e| store_failed("write the bootstrap objects")(&e))
 }
 
 fn tls(options: &Options) -> start::Result<Arc<rustls::ServerConfig>> {

@@ -1,9 +1,11 @@
 //! The command line.
 
+use crate::component::{self, Component};
 use crate::fail::{Context, Failure, Result};
 use crate::layout::Layout;
 use crate::state::Wanted;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -29,6 +31,27 @@ enum Command {
     Images(ImagesArgs),
     /// Print a systemd unit that runs the cluster as a service
     SystemdUnit(NameArgs),
+    /// Run the API server alone on an etcd, with kube-apiserver's flags
+    KubeApiserver(Box<crate::component::ApiserverArgs>),
+    /// Run the scheduler alone, with kube-scheduler's flags
+    KubeScheduler(crate::component::SchedulerArgs),
+    /// Run the datastore alone, with etcd's flags, or one of its tools (`keelson kvstore --help`)
+    #[command(disable_help_flag = true)]
+    Kvstore {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// Runs the datastore, if it is that which was started: under the name `etcd`, or as `keelson kvstore`. Its command line
+/// is not clap's.
+pub fn datastore() -> Option<std::process::ExitCode> {
+    let mut args = std::env::args_os();
+    let program = args.next()?.to_string_lossy().into_owned();
+    if !keelson_kvstore_cli::is_etcd(&program) && args.next()? != "kvstore" {
+        return None;
+    }
+    Some(keelson_kvstore_cli::main(&program, args.collect()))
 }
 
 #[derive(Args)]
@@ -106,7 +129,7 @@ enum ImagesCommand {
 
 /// Parses the arguments and runs what they ask for.
 pub fn run() -> Result<()> {
-    match Cli::parse().command {
+    match Cli::parse_from(component::command_line(std::env::args_os().collect())).command {
         Command::Up(args) => {
             let layout = Layout::new(&args.name.name)?;
             let wanted = Wanted {
@@ -124,11 +147,17 @@ pub fn run() -> Result<()> {
         Command::Down(args) => crate::down::run(&Layout::new(&args.name.name)?, args.purge),
         Command::Status(args) => crate::status::run(&Layout::new(&args.name.name)?, args.output),
         Command::Images(args) => images(&Layout::new(&args.name.name)?, args.command),
+        Command::KubeApiserver(args) => component::run(Component::Apiserver(args)),
+        Command::KubeScheduler(args) => component::run(Component::Scheduler(args)),
         Command::SystemdUnit(args) => {
             let program = std::env::current_exe().context(|| "find this program's path")?;
             print!("{}", crate::up::systemd_unit(&program, &Layout::new(&args.name)?.name));
             Ok(())
         }
+        // `datastore` has taken it before; clap knows the command for the list that it prints.
+        Command::Kvstore { args } => Err(Failure::new(format!(
+            "`kvstore` has to be the first argument (before {args:?})"
+        ))),
     }
 }
 

@@ -146,14 +146,8 @@ fn storage_and_api(supervisor: &Supervisor, current: &Arc<Current>, layout: &Lay
     supervisor.keep("kvstore", move |stop| {
         let (kv, pair, ca, name, data_dir) = (kv.clone(), pair.clone(), ca.clone(), name.clone(), data_dir.clone());
         async move {
-            let options = kvstore::Options {
-                name,
-                data_dir,
-                client_addr: Some(addr),
-                client_tls: Some(tls(&pair, &ca)?),
-                cache_bytes: STORE_CACHE_BYTES,
-                quota_bytes: 0,
-            };
+            let mut options = kvstore::Options::new(name, data_dir).serve_at(addr, Some(tls(&pair, &ca)?));
+            options.cache_bytes = STORE_CACHE_BYTES;
             let server = kvstore::Server::start(options)
                 .await
                 .context(|| "start the datastore")?;
@@ -175,13 +169,14 @@ fn storage_and_api(supervisor: &Supervisor, current: &Arc<Current>, layout: &Lay
         tls_cert: apiserver_pair.cert,
         tls_key: apiserver_pair.key,
         client_ca: keys.ca(),
-        service_account_key: keys.service_account_key(),
+        service_account_keys: vec![keys.service_account_key()],
         service_account_issuer: format!("https://kubernetes.default.svc.{CLUSTER_DOMAIN}"),
         service_cidr: state.service_cidr.into(),
         node_port_range: (30000, 32767),
         kubelet_client_cert: kubelet_client.cert,
         kubelet_client_key: kubelet_client.key,
         kubelet_ca: keys.ca(),
+        token_file: None,
     };
     let current = current.clone();
     supervisor.keep("apiserver", move |stop| {

@@ -10,6 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod addons;
 mod cgroups;
 mod cli;
+mod component;
 mod components;
 mod containerd;
 mod control;
@@ -31,6 +32,11 @@ mod switch;
 mod up;
 
 fn main() -> std::process::ExitCode {
+    #[cfg(feature = "seeded-bugs")]
+    keelson_bugs::planted();
+    if let Some(code) = cli::datastore() {
+        return code;
+    }
     match cli::run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(e) => {

@@ -4,14 +4,41 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Crate, and the crates of ours that it may use. What is not here may use none.
-const ARROWS: [(&str, &[&str]); 14] = [
+/// Crate, and the crates of ours that it may use, with optional ones. What is not here may use none. `keelson-bugs` is
+/// used under the feature `seeded-bugs` alone: see `seeded_bugs_are_asked_for`.
+const ARROWS: [(&str, &[&str]); 21] = [
     ("keelson-proto", &[]),
-    ("keelson-wal", &[]),
-    ("keelson-mvcc", &["keelson-proto"]),
-    ("keelson-raft", &["keelson-proto", "keelson-wal", "keelson-mvcc"]),
+    ("keelson-wal", &["keelson-bugs"]),
+    ("keelson-mvcc", &["keelson-bugs", "keelson-proto"]),
+    (
+        "keelson-raft",
+        &["keelson-bugs", "keelson-proto", "keelson-wal", "keelson-mvcc"],
+    ),
+    ("keelson-bolt", &["keelson-proto"]),
     (
         "keelson-kvstore",
+        &[
+            "keelson-bugs",
+            "keelson-proto",
+            "keelson-wal",
+            "keelson-mvcc",
+            "keelson-raft",
+            "keelson-bolt",
+        ],
+    ),
+    (
+        "keelson-kvstore-cli",
+        &[
+            "keelson-bugs",
+            "keelson-proto",
+            "keelson-wal",
+            "keelson-mvcc",
+            "keelson-bolt",
+            "keelson-kvstore",
+        ],
+    ),
+    (
+        "keelson-sim",
         &["keelson-proto", "keelson-wal", "keelson-mvcc", "keelson-raft"],
     ),
     ("keelson-machinery", &[]),
@@ -19,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     (
         "keelson-apiserver",
         &[
+            "keelson-bugs",
             "keelson-machinery",
             "keelson-client",
             "keelson-kvstore",
@@ -33,6 +61,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ),
     ("keelson-proxy", &["keelson-machinery", "keelson-client"]),
     ("keelson-dns", &["keelson-machinery", "keelson-client"]),
+    ("keelson-bench-kv", &["keelson-proto"]),
+    ("keelson-bugs", &[]),
+    ("keelson-jepsen", &["keelson-proto", "keelson-bugs"]),
+    ("keelson-jepsen-clock", &[]),
     ("keelson", &["*"]),
 ];
 
@@ -103,6 +135,27 @@ fn crates_use_only_what_the_arrows_allow() {
             found.contains_key(*name),
             "{name} is in ARROWS but not in the workspace"
         );
+    }
+}
+
+/// A build that does not name the feature must not know of the bugs.
+#[test]
+fn seeded_bugs_are_asked_for() {
+    let meta = metadata();
+    for package in meta["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let used = package["dependencies"].as_array().unwrap();
+        for bugs in used.iter().filter(|d| d["name"] == "keelson-bugs") {
+            // The consistency tests take the names, and cannot switch anything on.
+            let names_only = name == "keelson-jepsen" && bugs["features"] == serde_json::json!([]);
+            assert!(
+                bugs["optional"] == true || names_only,
+                "{name} always uses keelson-bugs"
+            );
+        }
+        if let Some(default) = package["features"].get("default") {
+            assert!(!default.to_string().contains("seeded"), "{name} plants bugs by default");
+        }
     }
 }
 

@@ -58,9 +58,12 @@ pub async fn run(
     let election = LeaderElection::new("kube-system", MANAGER, &options.identity);
     let outcome = Mutex::new(Ok(()));
     election
-        .run(client_for(MANAGER), stop.clone(), |leading| async {
-            let ended = lead(options.clone(), client_for, leading).await;
-            *outcome.lock() = ended;
+        .run(client_for(MANAGER), stop.clone(), |leading| {
+            let lost = leading.lost().clone();
+            async {
+                let ended = lead(options.clone(), client_for, lost).await;
+                *outcome.lock() = ended;
+            }
         })
         .await;
     outcome.into_inner()?;

@@ -44,10 +44,27 @@ pub mod health {
     tonic::include_proto!("grpc.health.v1");
 }
 
+/// The services above as an encoded `FileDescriptorSet`, without comments: etcd's.
+pub const ETCD_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.bin"));
+/// The same of the health check.
+pub const HEALTH_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grpc.bin"));
+
 /// The envelope of Keelson's log entries.
 #[allow(clippy::all, missing_docs)]
 pub mod command {
     tonic::include_proto!("keelson.kvstore.v1");
+}
+
+/// What members of one group of the datastore say to each other, `keelson.peer.v1`.
+#[allow(clippy::all, missing_docs)]
+pub mod peer {
+    tonic::include_proto!("keelson.peer.v1");
+}
+
+/// What the datastore's servers ask of each other, `keelson.ask.v1`.
+#[allow(clippy::all, missing_docs)]
+pub mod ask {
+    tonic::include_proto!("keelson.ask.v1");
 }
 
 /// The Container Runtime Interface, `runtime.v1`.

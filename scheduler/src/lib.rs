@@ -23,7 +23,7 @@ pub use options::Options;
 
 use config::Config;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use keelson_client::leader::LeaderElection;
+use keelson_client::leader::Leadership;
 use keelson_client::{Api, Client, Informer, ListParams};
 use queue::Queue;
 use report::Reporter;
@@ -47,17 +47,9 @@ pub async fn run(options: Options, client: Client, stop: CancellationToken) -> R
         Some(path) => Config::load(path, &options.scheduler_name)?,
         None => Config::default_for(&options.scheduler_name),
     };
-    if !options.leader_elect {
-        schedule(&config, client, stop).await;
+    let Some(election) = &options.leader_election else {
+        schedule(&config, client, Leadership::unopposed(stop)).await;
         return Ok(());
-    }
-    let election = LeaderElection {
-        namespace: "kube-system".into(),
-        name: "kube-scheduler".into(),
-        identity: options.identity.clone(),
-        lease_duration: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
-        retry_period: Duration::from_secs(2),
     };
     election
         .run(client.clone(), stop.clone(), |lead| schedule(&config, client, lead))
@@ -69,9 +61,9 @@ pub async fn run(options: Options, client: Client, stop: CancellationToken) -> R
     }
 }
 
-async fn schedule(config: &Config, client: Client, stop: CancellationToken) {
+async fn schedule(config: &Config, client: Client, leadership: Leadership) {
     // Whatever ends this future ends its informers too.
-    let stop = stop.child_token();
+    let stop = leadership.lost().child_token();
     let _end = stop.clone().drop_guard();
     let name = config.profiles.first().map_or("default-scheduler", |(n, _)| n.as_str());
     let scheduler = Arc::new(Scheduler::new(
@@ -86,6 +78,7 @@ async fn schedule(config: &Config, client: Client, stop: CancellationToken) {
         ),
         client.clone(),
         Reporter::new(client.clone(), name),
+        leadership,
     ));
     let nodes =
         Informer::new(Api::<Node>::all(client.clone()), ListParams::default()).with_transform(|n: &mut Node| {

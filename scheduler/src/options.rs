@@ -1,3 +1,4 @@
+use keelson_client::leader::LeaderElection;
 use std::path::PathBuf;
 
 /// Settings of the scheduler; the defaults are those of kube-scheduler.
@@ -5,10 +6,8 @@ use std::path::PathBuf;
 pub struct Options {
     /// Pods whose `spec.schedulerName` is this are ours.
     pub scheduler_name: String,
-    /// Wait for the Lease `kube-system/kube-scheduler` before scheduling.
-    pub leader_elect: bool,
-    /// Holder identity in the Lease; must differ between processes.
-    pub identity: String,
+    /// Wait for this Lease before scheduling; `None` schedules at once. The identity must differ between processes.
+    pub leader_election: Option<LeaderElection>,
     /// A `kubescheduler.config.k8s.io/v1` KubeSchedulerConfiguration file.
     pub config: Option<PathBuf>,
 }
@@ -17,8 +16,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             scheduler_name: "default-scheduler".to_owned(),
-            leader_elect: false,
-            identity: String::new(),
+            leader_election: None,
             config: None,
         }
     }

@@ -3,7 +3,8 @@
 //! A waiting pod is in exactly one part: active (ordered by priority, then by age), backoff (until a time),
 //! unschedulable (until an event that may help, or for at most [`UNSCHEDULABLE_MAX`]), gated (until its gates
 //! go). A pod popped is in flight until [`Queue::done`] or [`Queue::retry`]; events meanwhile are kept, so
-//! that none is missed between the snapshot and the return of the pod.
+//! that none is missed between the snapshot and the return of the pod. Only those since it was popped count for it:
+//! what came before, while others were in flight, its snapshot has.
 //!
 //! The queue knows no clock: time comes in with each call.
 use crate::framework::{ClusterEvent, PodInfo};
@@ -46,6 +47,8 @@ struct Entry {
     pod: QueuedPod,
     part: Part,
     sequence: u64,
+    /// How many events there had been when it was popped.
+    events_before: u64,
 }
 
 type Key = Arc<str>;
@@ -57,6 +60,8 @@ pub struct Queue {
     unschedulable: BTreeSet<(Instant, u64, Key)>,
     in_flight: usize,
     events: Vec<ClusterEvent>,
+    /// How many events were forgotten, all of them older than those in `events`.
+    events_forgotten: u64,
     sequence: u64,
     backoff_initial: Duration,
     backoff_max: Duration,
@@ -71,6 +76,7 @@ impl Queue {
             unschedulable: BTreeSet::new(),
             in_flight: 0,
             events: Vec::new(),
+            events_forgotten: 0,
             sequence: 0,
             backoff_initial,
             backoff_max,
@@ -109,8 +115,20 @@ impl Queue {
     fn end_flight(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.in_flight == 0 {
-            self.events.clear();
+            self.forget_events();
         }
+    }
+
+    fn forget_events(&mut self) {
+        self.events_forgotten += self.events.len() as u64;
+        self.events.clear();
+    }
+
+    /// The events since `before` of them.
+    fn events_since(&self, before: u64) -> &[ClusterEvent] {
+        let kept = before.saturating_sub(self.events_forgotten);
+        let from = usize::try_from(kept).unwrap_or(usize::MAX).min(self.events.len());
+        &self.events[from..]
     }
 
     fn enter(&mut self, key: Key, pod: QueuedPod, part: Part) {
@@ -130,7 +148,13 @@ impl Queue {
             Part::InFlight => self.in_flight += 1,
             Part::Gated => {}
         }
-        self.entries.insert(key, Entry { pod, part, sequence });
+        let entry = Entry {
+            pod,
+            part,
+            sequence,
+            events_before: self.events_forgotten + self.events.len() as u64,
+        };
+        self.entries.insert(key, entry);
     }
 
     /// Active, or backoff when its time is not over.
@@ -272,13 +296,14 @@ impl Queue {
             return false;
         }
         let key = pod.info.key.clone();
-        let Some(mut pod) = self.entries.get(&key).map(|e| e.pod.clone()) else {
+        let Some((mut pod, before)) = self.entries.get(&key).map(|e| (e.pod.clone(), e.events_before)) else {
             return false;
         };
         pod.tried = Some(now);
         pod.failed = refused_by.is_none();
         pod.refused_by = refused_by.unwrap_or_default();
-        let helped = !pod.failed && self.events.iter().any(|e| hint(&pod.info, &pod.refused_by, e));
+        let mut since = self.events_since(before).iter();
+        let helped = !pod.failed && since.any(|e| hint(&pod.info, &pod.refused_by, e));
         self.leave(&key);
         if pod.failed || helped {
             self.wake(key, pod, now);
@@ -306,7 +331,8 @@ impl Queue {
         }
         if self.in_flight > 0 {
             if self.events.len() >= IN_FLIGHT_EVENTS_MAX {
-                self.events.clear();
+                // The one that stands for all is the newest, so that it counts for everybody.
+                self.forget_events();
                 self.events.push(ClusterEvent::Unknown);
             } else {
                 self.events.push(event);
@@ -398,6 +424,28 @@ mod tests {
         q.on_event(ClusterEvent::Unknown, t, ALWAYS);
         q.retry(&p, fit(), t, ALWAYS);
         assert_eq!(q.sizes(), (0, 1, 0, 0));
+    }
+
+    #[test]
+    fn an_event_before_the_attempt_does_not_wake_the_pod_again_and_again() {
+        let (mut q, t) = (queue(), Instant::now());
+        q.add(pod("a", 5), false, t);
+        let binding = q.pop(t).unwrap();
+        q.on_event(ClusterEvent::Unknown, t, ALWAYS);
+        q.add(pod("b", 0), false, t);
+        let refused = q.pop(t).unwrap();
+        q.retry(&refused, fit(), t, ALWAYS);
+        assert_eq!(q.sizes(), (0, 0, 1, 1), "its snapshot had seen the event");
+        assert!(q.pop(t).is_none());
+        // One that is told while it is in flight wakes it, however many were forgotten for their number.
+        q.on_event(ClusterEvent::Unknown, t, ALWAYS);
+        let again = q.pop(t).unwrap();
+        for _ in 0..2 * IN_FLIGHT_EVENTS_MAX {
+            q.on_event(ClusterEvent::Unknown, t, ALWAYS);
+        }
+        q.retry(&again, fit(), t, ALWAYS);
+        assert_eq!(q.sizes(), (0, 1, 0, 1));
+        q.done(&binding);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::framework::{ClusterEvent, CycleState, PodInfo, Profile, Snapshot};
 use crate::queue::{Queue, QueuedPod};
 use crate::report::Reporter;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use keelson_client::leader::Leadership;
 use keelson_client::{Client, Event};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
@@ -27,6 +28,7 @@ pub struct Scheduler {
     client: Client,
     reporter: Reporter,
     bindings: Arc<Semaphore>,
+    leadership: Leadership,
 }
 
 fn scheduler_name(pod: &Pod) -> &str {
@@ -45,7 +47,13 @@ fn is_terminal(pod: &Pod) -> bool {
 }
 
 impl Scheduler {
-    pub fn new(profiles: HashMap<String, Arc<Profile>>, queue: Queue, client: Client, reporter: Reporter) -> Self {
+    pub fn new(
+        profiles: HashMap<String, Arc<Profile>>,
+        queue: Queue,
+        client: Client,
+        reporter: Reporter,
+        leadership: Leadership,
+    ) -> Self {
         Scheduler {
             profiles,
             cache: Mutex::default(),
@@ -54,6 +62,7 @@ impl Scheduler {
             client,
             reporter,
             bindings: Arc::new(Semaphore::new(BINDINGS_IN_FLIGHT_MAX)),
+            leadership,
         }
     }
 
@@ -211,7 +220,9 @@ impl Scheduler {
                 let this = self.clone();
                 let node = node.name.clone();
                 tokio::spawn(async move {
-                    this.bind(&profile, state, pod, &node).await;
+                    // A binding that still waits to be sent when another leads must not be sent.
+                    let lost = this.leadership.lost().clone();
+                    lost.run_until_cancelled(this.bind(&profile, state, pod, &node)).await;
                     drop(permit);
                 });
             }
@@ -220,7 +231,13 @@ impl Scheduler {
     }
 
     async fn bind(&self, profile: &Profile, mut state: CycleState, pod: QueuedPod, node: &str) {
-        match profile.bind(&self.client, &pod.info, node).await {
+        // A process that stood still decided by what was true before: another may have filled the node since.
+        let bound = if self.leadership.holds() {
+            profile.bind(&self.client, &pod.info, node).await
+        } else {
+            Err("leadership is lost".to_owned())
+        };
+        match bound {
             Ok(()) => {
                 self.queue.lock().done(&pod);
                 self.reporter.scheduled(&pod.info, node);

@@ -7,6 +7,7 @@ pub mod node;
 pub mod rbac;
 pub mod reviews;
 pub mod rule;
+pub mod static_tokens;
 pub mod tokens;
 pub mod x509;
 

@@ -91,8 +91,23 @@ pub async fn run(objects: Arc<dyn Objects>, options: &Options) -> Result<(), Api
     let (namespaces, rest) = wanted(options)?;
     ensure(&objects, namespaces).await?;
     ensure(&objects, rest).await?;
-    service(&objects, options).await?;
-    endpoints(&objects, options).await
+    for _ in 1..RACES_MAX {
+        match addresses(&objects, options).await {
+            // Another server was faster. Invalid: the address of the Service is the other's by now.
+            Err(e) if matches!(e.reason, "AlreadyExists" | "Conflict" | "Invalid") => {}
+            done => return done,
+        }
+    }
+    addresses(&objects, options).await
+}
+
+/// Attempts at what another server that starts at the same time writes too: each loses at most one a write of it.
+const RACES_MAX: usize = 5;
+
+/// What tells where this server is.
+async fn addresses(objects: &Arc<dyn Objects>, options: &Options) -> Result<(), ApiError> {
+    service(objects, options).await?;
+    endpoints(objects, options).await
 }
 
 /// Lists each kind once, then creates what the lists lack.
@@ -205,6 +220,7 @@ mod tests {
     use super::*;
     use crate::auth::rbac::Rbac;
     use crate::auth::{Attributes, Authorizer, Decision, UserInfo};
+    use crate::objects::Change;
     use crate::objects::memory::Memory;
     use tokio_util::sync::CancellationToken;
 
@@ -234,6 +250,51 @@ mod tests {
             .find("discovery.k8s.io", "endpointslices", "default", "kubernetes")
             .unwrap();
         assert_eq!(slice["ports"][0]["port"], 7443);
+    }
+
+    /// What a server sees that reads just before another writes: at the first look nothing is there.
+    struct Late {
+        inner: Memory,
+        looked: parking_lot::Mutex<HashSet<&'static str>>,
+    }
+
+    #[async_trait::async_trait]
+    impl Objects for Late {
+        async fn get(&self, r: &'static Resource, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
+            if self.looked.lock().insert(r.plural) {
+                return Ok(None);
+            }
+            self.inner.get(r, namespace, name).await
+        }
+        async fn list(&self, r: &'static Resource, namespace: &str) -> Result<Vec<Value>, ApiError> {
+            self.inner.list(r, namespace).await
+        }
+        async fn create(&self, r: &'static Resource, namespace: &str, object: Value) -> Result<Value, ApiError> {
+            self.inner.create(r, namespace, object).await
+        }
+        async fn update(&self, r: &'static Resource, namespace: &str, name: &str, o: Value) -> Result<Value, ApiError> {
+            self.inner.update(r, namespace, name, o).await
+        }
+        async fn watch(&self, r: &'static Resource) -> Result<tokio::sync::mpsc::Receiver<Change>, ApiError> {
+            self.inner.watch(r).await
+        }
+    }
+
+    #[tokio::test]
+    async fn two_servers_may_start_at_the_same_time() {
+        let late = Late {
+            inner: Memory::default(),
+            looked: parking_lot::Mutex::default(),
+        };
+        let m = Arc::new(late);
+        for r in ["services", "endpoints", "endpointslices"] {
+            m.looked.lock().insert(r);
+        }
+        run(m.clone(), &options(6443)).await.unwrap();
+        m.looked.lock().clear();
+        run(m.clone(), &options(7443)).await.unwrap();
+        let endpoints = m.inner.find("", "endpoints", "default", "kubernetes").unwrap();
+        assert_eq!(endpoints["subsets"][0]["ports"][0]["port"], 7443);
     }
 
     #[tokio::test]

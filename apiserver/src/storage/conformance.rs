@@ -242,16 +242,12 @@ async fn the_etcd_client_conforms() {
 }
 
 async fn open(dir: &std::path::Path, client_addr: Option<std::net::SocketAddr>) -> keelson_kvstore::Server {
-    keelson_kvstore::Server::start(keelson_kvstore::Options {
-        name: "test".into(),
-        data_dir: dir.to_path_buf(),
-        client_addr,
-        client_tls: None,
-        cache_bytes: 1 << 20,
-        quota_bytes: 0,
-    })
-    .await
-    .unwrap()
+    let mut options = keelson_kvstore::Options::new("test", dir);
+    options.cache_bytes = 1 << 20;
+    if let Some(addr) = client_addr {
+        options = options.serve_at(addr, None);
+    }
+    keelson_kvstore::Server::start(options).await.unwrap()
 }
 
 /// Beside the real etcd that the test command builds.

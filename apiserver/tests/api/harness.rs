@@ -165,14 +165,8 @@ impl Cluster {
     }
 
     pub async fn start_in(dir: tempfile::TempDir) -> Cluster {
-        let options = keelson_kvstore::Options {
-            name: "test".into(),
-            data_dir: dir.path().join("store"),
-            client_addr: None,
-            client_tls: None,
-            cache_bytes: 1 << 20,
-            quota_bytes: 0,
-        };
+        let mut options = keelson_kvstore::Options::new("test", dir.path().join("store"));
+        options.cache_bytes = 1 << 20;
         // After a restart the last task of the server before may still be letting go of the folder.
         let opened = async {
             loop {
@@ -208,13 +202,14 @@ impl Cluster {
             tls_cert: at("server.pem"),
             tls_key: at("server.key"),
             client_ca: at("ca.pem"),
-            service_account_key: at("sa.key"),
+            service_account_keys: vec![at("sa.key")],
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),
             service_cidr: "10.96.0.0/16".parse().unwrap(),
             node_port_range: (30000, 32767),
             kubelet_client_cert: at("kubelet.pem"),
             kubelet_client_key: at("kubelet.key"),
             kubelet_ca: at("ca.pem"),
+            token_file: None,
         };
         let server = Server::start(options, Arc::new(Embedded::new(store.kv())))
             .await

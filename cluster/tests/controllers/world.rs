@@ -56,16 +56,9 @@ impl World {
             .try_init();
         let dir = tempfile::tempdir().unwrap();
         keys(dir.path());
-        let store = kvstore::Server::start(kvstore::Options {
-            name: "test".into(),
-            data_dir: dir.path().join("store"),
-            client_addr: None,
-            client_tls: None,
-            cache_bytes: 16 << 20,
-            quota_bytes: 0,
-        })
-        .await
-        .unwrap();
+        let mut options = kvstore::Options::new("test", dir.path().join("store"));
+        options.cache_bytes = 16 << 20;
+        let store = kvstore::Server::start(options).await.unwrap();
         let file = |n: &str| dir.path().join(n);
         let options = apiserver::Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -73,13 +66,14 @@ impl World {
             tls_cert: file("tls.crt"),
             tls_key: file("tls.key"),
             client_ca: file("ca.crt"),
-            service_account_key: file("tls.key"),
+            service_account_keys: vec![file("tls.key")],
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),
             service_cidr: "10.96.0.0/16".parse().unwrap(),
             node_port_range: (30000, 32767),
             kubelet_client_cert: file("tls.crt"),
             kubelet_client_key: file("tls.key"),
             kubelet_ca: file("ca.crt"),
+            token_file: None,
         };
         let storage = Arc::new(apiserver::storage::embedded::Embedded::new(store.kv()));
         let server = Arc::new(apiserver::Server::start(options, storage).await.unwrap());

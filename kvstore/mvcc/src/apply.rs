@@ -1,17 +1,24 @@
 //! The state machine: committed entries in, answers out.
 
-use crate::command::Command;
+use crate::auth::{self, Authenticated};
+use crate::cluster::{self, Attributes};
+use crate::command::{Asker, Command};
+use crate::compact;
+use crate::counts::Commit;
 use crate::error::Error;
 use crate::keyrange::KeyRange;
 use crate::leases::{self, LeaseChange, TTL_MAX_SECONDS, TTL_MIN_SECONDS};
 use crate::meta;
 use crate::read::ReadError;
-use crate::state_machine::{AppliedState, LogEntry, StateMachine, StorageError};
+use crate::snapshot::Install;
+use crate::state_machine::{AppliedState, LogEntry, SnapshotReader, SnapshotWriter, StateMachine, StorageError};
 use crate::store::Store;
 use crate::txn;
 use crate::writer::Writer;
+use keelson_proto::command::MemberAttributes;
 use keelson_proto::etcdserverpb as pb;
 use pb::alarm_request::AlarmAction;
+use prost::Message;
 
 /// Entries applied while the state is locked once.
 const BATCH_ENTRIES_MAX: usize = 128;
@@ -32,6 +39,11 @@ pub enum Reply {
     LeaseRevoke(pb::LeaseRevokeResponse),
     LeaseCheckpoint(pb::LeaseCheckpointResponse),
     Alarm(pb::AlarmResponse),
+    /// Commands that have nothing to say.
+    Done,
+    /// Users, roles or permissions have changed, or authentication is on or off.
+    Auth(pb::ResponseHeader),
+    Authenticated(pb::ResponseHeader, Authenticated),
 }
 
 pub type Response = Result<Reply, Error>;
@@ -60,7 +72,7 @@ impl StateMachine for Store {
     }
 
     fn durable_index(&self) -> Result<u64, StorageError> {
-        match self.db.meta_persisted(meta::APPLIED)? {
+        match self.db.load().meta_persisted(meta::APPLIED)? {
             None => Ok(0),
             Some(value) => meta::decode_applied(&value)
                 .map(|applied| applied.index)
@@ -69,8 +81,20 @@ impl StateMachine for Store {
     }
 
     fn flush(&self) -> Result<(), StorageError> {
-        self.db.flush()
+        self.db.load_full().flush()
     }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        Ok(Box::new(self.export()?))
+    }
+
+    fn begin_install(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        Ok(Box::new(Install::begin(self.this.upgrade().ok_or_else(closing)?)?))
+    }
+}
+
+fn closing() -> StorageError {
+    StorageError("the store is closing".to_owned())
 }
 
 impl Store {
@@ -78,7 +102,8 @@ impl Store {
     fn apply_batch(&self, entries: &[LogEntry], responses: &mut Vec<Response>) -> Result<(), StorageError> {
         let mut state = self.state.write();
         let (revision_before, compacted_before) = (state.revision, state.compacted);
-        let mut writer = Writer::new(&self.db, &mut state)?;
+        let db = self.db.load();
+        let mut writer = Writer::new(&db, &mut state)?;
         for entry in entries.iter().take(BATCH_ENTRIES_MAX) {
             if entry.index <= writer.state.applied.index {
                 return Err(StorageError(format!(
@@ -91,20 +116,37 @@ impl Store {
                 break;
             }
         }
+        let auth_changes = std::mem::take(&mut writer.auth_changes);
         let (mut batch, state_ref, events, lease_changes) = writer.into_parts();
         batch.set_meta(meta::APPLIED, &meta::encode_applied(&state_ref.applied));
         if state_ref.revision != revision_before {
-            batch.set_meta(meta::REVISION, &state_ref.revision.to_le_bytes());
+            let stored = if seeded!(RevisionRewindsAfterCrash) {
+                revision_before
+            } else {
+                state_ref.revision
+            };
+            batch.set_meta(meta::REVISION, &stored.to_le_bytes());
         }
         if state_ref.compacted != compacted_before {
             batch.set_meta(meta::COMPACTED, &state_ref.compacted.to_le_bytes());
         }
-        self.db.write(batch)?;
+        let timed = self.commit_observer.get();
+        if let Some(observer) = timed {
+            observer(Commit::Begins);
+        }
+        db.write(batch)?;
+        if let Some(observer) = timed {
+            observer(Commit::Ends);
+        }
+        self.counters.count_applied(&events);
         self.expose(&state);
         // Still under the lock: whoever sees the revision finds its events.
         self.ring.publish(events.into_iter());
         if let Some(observer) = self.lease_observer.get() {
             lease_changes.into_iter().for_each(observer);
+        }
+        if let Some(observer) = self.auth_observer.get() {
+            auth_changes.into_iter().for_each(observer);
         }
         Ok(())
     }
@@ -119,10 +161,10 @@ fn apply_entry(writer: &mut Writer<'_>, entry: &LogEntry) -> Result<Response, St
     if entry.command.is_empty() {
         return Ok(Ok(Reply::None));
     }
-    let Ok(command) = Command::decode(entry.command.clone()) else {
+    let Ok((command, asker)) = Command::decode_with_asker(entry.command.clone()) else {
         return Ok(Err(Error::Malformed));
     };
-    let outcome = match execute(writer, command) {
+    let outcome = match execute(writer, command, &asker) {
         Ok(reply) => Ok(reply),
         Err(ReadError::Refused(error)) => Err(error),
         Err(ReadError::Storage(error)) => return Err(error),
@@ -131,8 +173,12 @@ fn apply_entry(writer: &mut Writer<'_>, entry: &LogEntry) -> Result<Response, St
     Ok(outcome)
 }
 
-fn execute(writer: &mut Writer<'_>, command: Command) -> Result<Reply, ReadError> {
+fn execute(writer: &mut Writer<'_>, command: Command, asker: &Asker) -> Result<Reply, ReadError> {
     check_alarms(writer, &command)?;
+    auth::permit(&writer.state.auth, &writer.state.leases, asker, &command).map_err(Error::from)?;
+    if let Some(reply) = change_auth(writer, &command)? {
+        return Ok(reply);
+    }
     Ok(match command {
         Command::Put(r) => {
             txn::check_put(&writer.view(), &r)?;
@@ -145,7 +191,37 @@ fn execute(writer: &mut Writer<'_>, command: Command) -> Result<Reply, ReadError
         Command::LeaseRevoke(r) => Reply::LeaseRevoke(lease_revoke(writer, &r)?),
         Command::LeaseCheckpoint(r) => Reply::LeaseCheckpoint(lease_checkpoint(writer, &r)),
         Command::Alarm(r) => Reply::Alarm(alarm(writer, &r)),
+        Command::MemberAttributes(r) => member_attributes(writer, r),
+        Command::MemberRemoved(r) => member_removed(writer, r.member_id),
+        Command::ClusterVersion(r) => cluster_version(writer, r.version),
+        Command::Downgrade(r) => downgrade(writer, &r),
+        // What else there is was taken above.
+        _ => return Err(Error::Malformed.into()),
     })
+}
+
+/// Executes a command of the auth store; `None`: it is another one.
+fn change_auth(writer: &mut Writer<'_>, command: &Command) -> Result<Option<Reply>, Error> {
+    let index = writer.state.applied.index;
+    let Some(done) = auth::execute(&mut writer.state.auth, command, index) else {
+        return Ok(None);
+    };
+    let done = done?;
+    for (key, value) in done.rows {
+        match value {
+            Some(value) => writer.batch.set_meta(&key, &value),
+            None => writer.batch.remove_meta(&key),
+        }
+    }
+    writer.auth_changes.extend(done.change);
+    let header = pb::ResponseHeader {
+        revision: writer.state.revision,
+        ..Default::default()
+    };
+    Ok(Some(match done.authenticated {
+        Some(authenticated) => Reply::Authenticated(header, authenticated),
+        None => Reply::Auth(header),
+    }))
 }
 
 /// While an alarm is raised, writes that take space are refused; deletions, compaction and revocation are not.
@@ -182,7 +258,8 @@ fn compact(writer: &mut Writer<'_>, request: &pb::CompactionRequest) -> Result<p
     if request.revision > writer.state.revision {
         return Err(Error::FutureRevision);
     }
-    writer.state.compacted = request.revision;
+    let before = std::mem::replace(&mut writer.state.compacted, request.revision);
+    compact::due(&mut writer.state.compactions, before, request.revision);
     Ok(pb::CompactionResponse {
         header: header(writer.state.revision),
     })
@@ -265,4 +342,46 @@ fn alarm(writer: &mut Writer<'_>, request: &pb::AlarmRequest) -> pb::AlarmRespon
         header: header(writer.state.revision),
         alarms,
     }
+}
+
+/// What a removed member says of itself comes too late.
+fn member_attributes(writer: &mut Writer<'_>, said: MemberAttributes) -> Reply {
+    let cluster = &mut writer.state.cluster;
+    if !cluster.removed.contains(&said.member_id) {
+        writer
+            .batch
+            .set_meta(&cluster::member_key(said.member_id), &said.encode_to_vec());
+        let attributes = Attributes {
+            name: said.name,
+            client_urls: said.client_urls,
+        };
+        cluster.attributes.insert(said.member_id, attributes);
+    }
+    Reply::Done
+}
+
+fn member_removed(writer: &mut Writer<'_>, id: u64) -> Reply {
+    let cluster = &mut writer.state.cluster;
+    cluster.removed.insert(id);
+    writer.batch.set_meta(&cluster::removed_key(id), &[]);
+    if cluster.attributes.remove(&id).is_some() {
+        writer.batch.remove_meta(&cluster::member_key(id));
+    }
+    Reply::Done
+}
+
+fn cluster_version(writer: &mut Writer<'_>, version: String) -> Reply {
+    writer.batch.set_meta(cluster::VERSION, version.as_bytes());
+    writer.state.cluster.version = version;
+    Reply::Done
+}
+
+fn downgrade(writer: &mut Writer<'_>, request: &pb::DowngradeInfo) -> Reply {
+    let target = request.enabled.then(|| request.target_version.clone());
+    match &target {
+        Some(target) => writer.batch.set_meta(cluster::DOWNGRADE, target.as_bytes()),
+        None => writer.batch.remove_meta(cluster::DOWNGRADE),
+    }
+    writer.state.cluster.downgrade = target;
+    Reply::Done
 }

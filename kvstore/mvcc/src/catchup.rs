@@ -1,10 +1,12 @@
 //! Events from an old revision on, for watchers that are behind: from the ring where it reaches, else from `data`.
 
+use crate::db::Db;
 use crate::error::Error;
 use crate::events::{Event, RevisionEvents};
 use crate::keyrange::KeyRange;
 use crate::read::ReadError;
 use crate::revision::{Rev, Version};
+use crate::state_machine::StorageError;
 use crate::store::{Store, decode_record};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -12,9 +14,9 @@ use std::sync::Arc;
 /// Revisions taken from the ring at once.
 const RING_SLICE_REVISIONS_MAX: usize = 512;
 /// Records looked at in `data` at once, matching or not; the revision under way is finished.
-const DATA_SLICE_RECORDS_MAX: usize = 2048;
+const DATA_SLICE_RECORDS_MAX: usize = 512;
 /// Bytes of matching events after which a slice ends; the revision under way is finished.
-const SLICE_BYTES_MAX: usize = 1 << 20;
+const SLICE_BYTES_MAX: usize = 256 << 10;
 
 /// What one slice of catching up gave.
 pub struct Caught {
@@ -29,39 +31,57 @@ pub struct Caught {
 impl Store {
     /// Events of `range` from revision `from` on, up to a bound. `Compacted` when they are gone.
     pub fn catch_up(&self, range: &KeyRange, from: i64) -> Result<Caught, ReadError> {
+        loop {
+            if let Some(caught) = self.catch_up_once(range, from)? {
+                return Ok(caught);
+            }
+        }
+    }
+
+    /// `None`: another state was installed meanwhile, and what was read is of neither.
+    fn catch_up_once(&self, range: &KeyRange, from: i64) -> Result<Option<Caught>, ReadError> {
         // Pinned under the lock, so that what is checked to be there stays while it is read.
         let state = self.state.read();
+        let from = if seeded!(EventLostOnCompaction) {
+            from.max(state.compacted)
+        } else {
+            from
+        };
         if from < state.compacted {
             return Err(Error::Compacted.into());
         }
         let current = state.revision;
         if from > current {
-            return Ok(Caught {
+            return Ok(Some(Caught {
                 revisions: Vec::new(),
                 next: from,
                 current,
-            });
+            }));
         }
         if let Some(revisions) = self.ring.since(from - 1, RING_SLICE_REVISIONS_MAX) {
             let next = revisions.last().map_or(current, |r| r.revision) + 1;
-            return Ok(Caught {
+            return Ok(Some(Caught {
                 revisions,
                 next,
                 current,
-            });
+            }));
         }
         let pin = self.pin(from);
+        let (db, generation) = (self.db.load_full(), state.generation);
         drop(state);
-        let caught = self.catch_up_from_data(range, from, current);
+        let caught = self.catch_up_from_data(&db, range, from, current);
         drop(pin);
-        caught
+        if self.state.read().generation != generation {
+            return Ok(None);
+        }
+        Ok(Some(caught?))
     }
 
-    fn catch_up_from_data(&self, range: &KeyRange, from: i64, current: i64) -> Result<Caught, ReadError> {
+    fn catch_up_from_data(&self, db: &Db, range: &KeyRange, from: i64, current: i64) -> Result<Caught, StorageError> {
         let mut revisions: Vec<RevisionEvents> = Vec::new();
         let (mut records, mut bytes, mut last) = (0, 0, from - 1);
         let mut next = current + 1;
-        self.db.scan_data(Rev::new(from, 0), |version, record| {
+        db.scan_data(Rev::new(from, 0), |version, record| {
             let main = version.rev.main;
             if main > current {
                 return Ok(false);
@@ -101,13 +121,15 @@ impl Store {
         self.state.read().index.get(key)?.at(main - 1).filter(|v| !v.tombstone)
     }
 
-    fn pin(&self, revision: i64) -> Pin<'_> {
+    /// Called under the lock of the state, at a revision that is not compacted.
+    pub(crate) fn pin(&self, revision: i64) -> Pin<'_> {
         self.pins.add(revision);
         Pin { store: self, revision }
     }
 }
 
-struct Pin<'a> {
+/// Keeps what reads at a revision see, while it lives.
+pub(crate) struct Pin<'a> {
     store: &'a Store,
     revision: i64,
 }

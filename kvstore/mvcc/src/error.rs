@@ -1,5 +1,7 @@
 //! Why a command or a read was refused. Refusals are answers: the same on every member.
 
+use crate::auth::AuthError;
+
 /// What a client did wrong, or what the store cannot give it; one gRPC status each (mapped in the server).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -19,6 +21,9 @@ pub enum Error {
     LeaseExists,
     #[error("too large lease TTL")]
     LeaseTtlTooLarge,
+    /// The caller may not, or the auth store refuses a change.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// A log entry that no version of this program writes.
     #[error("malformed command")]
     Malformed,

@@ -28,10 +28,12 @@ pub struct Event {
 
 impl Event {
     pub fn new(delete: bool, kv: KeyValue, previous: Option<Version>) -> Self {
+        // A key that is created has none, though its revision may have deleted another life of it.
+        let created = !delete && kv.create_revision == kv.mod_revision;
         Event {
             delete,
             kv,
-            previous,
+            previous: previous.filter(|_| !created),
             previous_kv: OnceLock::new(),
         }
     }
@@ -133,6 +135,20 @@ impl Ring {
         let moved = inner.newest != before;
         drop(inner);
         if moved && let Some(bell) = self.bell.get() {
+            bell();
+        }
+    }
+
+    /// Another state is there, of a later revision: what lies between is not here, and whoever wants it has to read
+    /// it from the store.
+    pub fn reset(&self, revision: i64) {
+        let mut inner = self.inner.lock();
+        inner.entries.clear();
+        inner.bytes = 0;
+        inner.newest = revision;
+        inner.complete_above = revision;
+        drop(inner);
+        if let Some(bell) = self.bell.get() {
             bell();
         }
     }

@@ -37,6 +37,18 @@ impl KeyRange {
         }
     }
 
+    /// The same, without the buffers that its keys were read from.
+    pub fn detached(&self) -> Self {
+        let end = match &self.end {
+            End::Before(end) => End::Before(Bytes::copy_from_slice(end)),
+            other => other.clone(),
+        };
+        KeyRange {
+            start: Bytes::copy_from_slice(&self.start),
+            end,
+        }
+    }
+
     pub fn contains(&self, key: &[u8]) -> bool {
         match &self.end {
             End::Single => key == self.start.as_ref(),

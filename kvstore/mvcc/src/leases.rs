@@ -4,8 +4,8 @@ use ahash::AHashMap;
 use bytes::{Buf, BufMut, Bytes};
 use std::collections::BTreeSet;
 
-/// Shortest TTL granted: ceil(1.5 x etcd's election timeout of 1000 ms), seconds.
-pub const TTL_MIN_SECONDS: i64 = 2;
+/// Shortest TTL that the log carries, seconds. What a server grants follows its election timeout and is no shorter.
+pub const TTL_MIN_SECONDS: i64 = 1;
 /// Longest TTL granted, seconds.
 pub const TTL_MAX_SECONDS: i64 = 9_000_000_000;
 

@@ -3,11 +3,41 @@
 use crate::keyrange::{End, KeyRange};
 use ahash::{AHashMap, RandomState};
 use bytes::Bytes;
+use smallvec::SmallVec;
+use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Most keys that are watched by themselves have one watcher.
+type Watchers<W> = SmallVec<[W; 1]>;
+
+/// A range of a single key, found by that key. It is the one that the first watcher brought.
+struct Single(Arc<KeyRange>);
+
+impl Borrow<[u8]> for Single {
+    fn borrow(&self) -> &[u8] {
+        &self.0.start
+    }
+}
+
+impl Hash for Single {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<[u8]>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for Single {
+    fn eq(&self, other: &Single) -> bool {
+        self.0.start == other.0.start
+    }
+}
+
+impl Eq for Single {}
 
 /// Finds the watchers of a key among very many. `W` names a watcher.
 pub struct Matcher<W> {
-    single: AHashMap<Bytes, Vec<W>>,
+    single: AHashMap<Single, Watchers<W>>,
     ranges: Option<Box<Node<W>>>,
     hash: RandomState,
 }
@@ -159,9 +189,9 @@ fn upper(end: &End) -> Option<Upper> {
 }
 
 impl<W: PartialEq> Matcher<W> {
-    pub fn add(&mut self, range: &KeyRange, watcher: W) {
+    pub fn add(&mut self, range: &Arc<KeyRange>, watcher: W) {
         let Some(end) = upper(&range.end) else {
-            self.single.entry(range.start.clone()).or_default().push(watcher);
+            self.single.entry(Single(range.clone())).or_default().push(watcher);
             return;
         };
         if let Some(watchers) = find(&mut self.ranges, &range.start, &end) {
@@ -183,14 +213,14 @@ impl<W: PartialEq> Matcher<W> {
     /// True: it was there.
     pub fn remove(&mut self, range: &KeyRange, watcher: &W) -> bool {
         let Some(end) = upper(&range.end) else {
-            let Some(watchers) = self.single.get_mut(&range.start) else {
+            let Some(watchers) = self.single.get_mut(range.start.as_ref()) else {
                 return false;
             };
             let before = watchers.len();
             watchers.retain(|w| w != watcher);
             let found = watchers.len() < before;
             if watchers.is_empty() {
-                self.single.remove(&range.start);
+                self.single.remove(range.start.as_ref());
             }
             return found;
         };
@@ -248,7 +278,7 @@ mod tests {
             let mut all: Vec<(KeyRange, usize)> =
                 added.into_iter().enumerate().map(|(id, (start, end))| (range(start, end), id)).collect();
             for (range, id) in &all {
-                matcher.add(range, *id);
+                matcher.add(&Arc::new(range.clone()), *id);
             }
             for at in removed {
                 if !all.is_empty() {

@@ -3,6 +3,9 @@
 use crate::state_machine::AppliedState;
 use bytes::{Buf, BufMut, Bytes};
 
+/// Which layout the rows of the whole store have: the first row of every store.
+pub const FORMAT: &[u8] = b"format";
+pub const FORMAT_NOW: [u8; 4] = 2u32.to_le_bytes();
 pub const APPLIED: &[u8] = b"applied";
 pub const REVISION: &[u8] = b"revision";
 pub const COMPACTED: &[u8] = b"compacted";

@@ -23,6 +23,11 @@ impl Pins {
         }
     }
 
+    /// How many readers there are.
+    pub fn count(&self) -> usize {
+        self.readers.lock().values().sum()
+    }
+
     /// The oldest revision someone reads at.
     pub fn oldest(&self) -> Option<i64> {
         self.readers.lock().keys().next().copied()

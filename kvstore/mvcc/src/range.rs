@@ -1,7 +1,8 @@
 //! What a Range request asks for, apart from where it is read: revision, limits, filters, sorting.
 
 use crate::error::Error;
-use crate::index::{Entry, KeyIndex};
+use crate::events::RevisionEvents;
+use crate::index::{Entry, KeyIndex, Recorded, Weight, listed_bytes};
 use crate::keyrange::KeyRange;
 use crate::revision::Version;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use keelson_proto::etcdserverpb as pb;
 use keelson_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelson_proto::mvccpb::KeyValue;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// The range a request names.
 pub fn range_of(request: &pb::RangeRequest) -> KeyRange {
@@ -87,7 +89,7 @@ pub fn find(index: &KeyIndex, range: &KeyRange, from: &[u8], at: i64, keys_only:
             next = Some(Bytes::copy_from_slice(key));
             return ControlFlow::Break(());
         }
-        found.push(if keys_only && version == entry.latest {
+        found.push(if keys_only && version == entry.latest() {
             Found::Key(KeyValue {
                 key: Bytes::copy_from_slice(key),
                 create_revision: entry.create,
@@ -103,17 +105,87 @@ pub fn find(index: &KeyIndex, range: &KeyRange, from: &[u8], at: i64, keys_only:
     FoundSlice { found, next }
 }
 
-/// Keys of the range that exist at revision `at`: O(log n) when that is the newest the index knows.
-pub fn count(index: &KeyIndex, range: &KeyRange, at: i64, newest: i64) -> i64 {
-    if at >= newest {
-        return index.count_live(range) as i64;
-    }
-    let mut n = 0;
-    index.walk(range, b"", |_, entry| {
-        n += i64::from(live_at(entry, at).is_some());
+/// Up to `max_keys` keys of the range that exist at revision `at`, from `from` on: where their records are. It ends early
+/// when these take `max_bytes` in an answer; one key it takes in any case.
+pub fn find_records(
+    index: &KeyIndex,
+    range: &KeyRange,
+    from: &[u8],
+    at: i64,
+    max_keys: usize,
+    max_bytes: u64,
+) -> Records {
+    let mut records = Records::default();
+    index.walk(range, from, |key, entry| {
+        let Some(recorded) = entry.recorded_at(at).filter(|r| !r.version.tombstone) else {
+            return ControlFlow::Continue(());
+        };
+        if records.found.len() == max_keys || records.bytes >= max_bytes {
+            records.next = Some(Bytes::copy_from_slice(key));
+            return ControlFlow::Break(());
+        }
+        records.bytes += listed_bytes(recorded.bytes);
+        records.found.push(recorded);
         ControlFlow::Continue(())
     });
-    n
+    records
+}
+
+/// What [`find_records`] found.
+#[derive(Default)]
+pub struct Records {
+    pub found: Vec<Recorded>,
+    /// What they take in an answer.
+    pub bytes: u64,
+    /// Where the next ones start.
+    pub next: Option<Bytes>,
+}
+
+/// Keys of the range that exist at revision `at`, and what they take in an answer: O(log n) when that is the newest
+/// the index knows.
+pub fn weight(index: &KeyIndex, range: &KeyRange, at: i64, newest: i64) -> Weight {
+    if at >= newest {
+        return index.weight(range);
+    }
+    let mut weight = Weight::default();
+    if range.is_empty() {
+        return weight;
+    }
+    index.walk(range, b"", |_, entry| {
+        if let Some(recorded) = entry.recorded_at(at).filter(|r| !r.version.tombstone) {
+            weight += Weight::of_record(recorded.bytes);
+        }
+        ControlFlow::Continue(())
+    });
+    weight
+}
+
+/// The same from what it is now and from everything that was changed since: pages of a list go on at the revision of
+/// the first one, which is soon not the newest.
+pub fn weight_before(
+    index: &KeyIndex,
+    range: &KeyRange,
+    at: i64,
+    now: Weight,
+    changes: &[Arc<RevisionEvents>],
+) -> Weight {
+    let events = changes.iter().flat_map(|revision| &revision.events);
+    let mut keys: Vec<&Bytes> = events.map(|e| &e.kv.key).filter(|key| range.contains(key)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut weight = now;
+    for entry in keys.into_iter().filter_map(|key| index.get(key)) {
+        weight -= entry.weight();
+        if let Some(recorded) = entry.recorded_at(at).filter(|r| !r.version.tombstone) {
+            weight += Weight::of_record(recorded.bytes);
+        }
+    }
+    weight
+}
+
+/// Keys of the range that exist at revision `at`.
+pub fn count(index: &KeyIndex, range: &KeyRange, at: i64, newest: i64) -> i64 {
+    weight(index, range, at, newest).keys as i64
 }
 
 /// Applies filters, order and limit to what was read, in etcd's order of doing so.

@@ -3,6 +3,9 @@
 /// Bytes of a `data` key: main (8), sub (4), kind (1), big endian so that bytes sort as revisions do.
 pub const DATA_KEY_BYTES: usize = 13;
 
+/// Bytes of an etcd revision key with its mark.
+pub const ETCD_KEY_BYTES_MAX: usize = 18;
+
 const KIND_PUT: u8 = 0;
 const KIND_TOMBSTONE: u8 = 1;
 
@@ -33,6 +36,16 @@ impl Version {
         out[8..12].copy_from_slice(&self.rev.sub.to_be_bytes());
         out[12] = if self.tombstone { KIND_TOMBSTONE } else { KIND_PUT };
         out
+    }
+
+    /// The key under which etcd stores the version, and its length: main (8), `_`, sub (8), and a mark for a deletion.
+    pub fn etcd_key(self) -> ([u8; ETCD_KEY_BYTES_MAX], usize) {
+        let mut out = [0; ETCD_KEY_BYTES_MAX];
+        out[..8].copy_from_slice(&self.rev.main.to_be_bytes());
+        out[8] = b'_';
+        out[9..17].copy_from_slice(&u64::from(self.rev.sub).to_be_bytes());
+        out[17] = b't';
+        (out, ETCD_KEY_BYTES_MAX - usize::from(!self.tombstone))
     }
 
     /// `None` is damage: no other keys are ever written to `data`.

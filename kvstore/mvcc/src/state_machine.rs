@@ -38,6 +38,44 @@ pub trait StateMachine: Send + Sync + 'static {
     fn durable_index(&self) -> Result<u64, StorageError>;
     /// Makes everything applied so far durable, atomically.
     fn flush(&self) -> Result<(), StorageError>;
+
+    /// The whole state as it is at one applied index, to be sent to another member. It stands still while it is read,
+    /// and everything else goes on.
+    fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        Err(StorageError("this machine's state cannot be sent".to_owned()))
+    }
+
+    /// Begins to receive another member's state, beside the live one, which is untouched until the end. The
+    /// one that began last counts: an earlier one that is not finished takes nothing more.
+    fn begin_install(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        Err(StorageError("this machine cannot receive a state".to_owned()))
+    }
+}
+
+/// One piece of a snapshot, with checksums of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotChunk {
+    pub data: Bytes,
+    /// Where the next one begins: the token to ask for it with. `None`: this was the last.
+    pub next: Option<Bytes>,
+}
+
+/// A state that stands still.
+pub trait SnapshotReader: Send {
+    /// What it is the state after.
+    fn state(&self) -> &AppliedState;
+    /// The piece that begins at a token (empty: the first), of about `bytes_max` bytes but at least one row. The same
+    /// question has the same answer, so that a stream that was cut goes on where it was.
+    fn chunk(&mut self, after: &[u8], bytes_max: usize) -> Result<SnapshotChunk, StorageError>;
+}
+
+/// A state that is being received. Dropped before [`SnapshotWriter::finish`] it leaves nothing.
+pub trait SnapshotWriter: Send {
+    /// Takes the next piece. One that is damaged, out of order or of another snapshot is refused and changes nothing.
+    fn add(&mut self, chunk: Bytes) -> Result<(), StorageError>;
+    /// Checks that all is there, makes it durable, and puts it in the live state's place. After a crash the machine
+    /// opens to the one or the other.
+    fn finish(self: Box<Self>) -> Result<AppliedState, StorageError>;
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -178,14 +178,28 @@ pub fn has_put(request: &pb::TxnRequest) -> bool {
         })
 }
 
-/// A transaction for which [`is_readonly`] holds.
-pub fn run_readonly(db: &Db, state: &State, request: &pb::TxnRequest) -> Result<pb::TxnResponse, ReadError> {
-    let view = View {
+fn view_of<'a>(db: &'a Db, state: &'a State) -> View<'a> {
+    View {
         db,
         state,
         pending: &[],
         revision: state.revision,
+    }
+}
+
+/// See [`crate::Store::decided`]. Nested transactions keep their guards.
+pub fn decided(db: &Db, state: &State, request: &pb::TxnRequest) -> Result<(pb::TxnRequest, bool), ReadError> {
+    let path = decide(&view_of(db, state), request, 0)?;
+    let taken = pb::TxnRequest {
+        success: branch(request, &path).to_vec(),
+        ..Default::default()
     };
+    Ok((taken, path.taken))
+}
+
+/// A transaction for which [`is_readonly`] holds.
+pub fn run_readonly(db: &Db, state: &State, request: &pb::TxnRequest) -> Result<pb::TxnResponse, ReadError> {
+    let view = view_of(db, state);
     let path = decide(&view, request, 0)?;
     check(&view, request, &path)?;
     let responses = branch(request, &path)

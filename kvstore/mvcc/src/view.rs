@@ -62,7 +62,7 @@ impl View<'_> {
     /// One key as it is now.
     pub fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, StorageError> {
         match self.state.index.get(key) {
-            Some(entry) if entry.is_live() => self.record(entry.latest).map(Some),
+            Some(entry) if entry.is_live() => self.record(entry.latest()).map(Some),
             _ => Ok(None),
         }
     }

@@ -1,7 +1,9 @@
 //! Executes changes: one batch of log entries, written to RocksDB in one piece.
 
+use crate::auth::AuthChange;
 use crate::db::{Batch, Db, KeyMeta};
 use crate::events::{Event, RevisionEvents};
+use crate::index::NewVersion;
 use crate::keyrange::{End, KeyRange};
 use crate::leases::LeaseChange;
 use crate::revision::{Rev, Version};
@@ -25,6 +27,8 @@ pub struct Writer<'a> {
     changes: Vec<Event>,
     /// For whoever keeps the leases' time.
     pub lease_changes: Vec<LeaseChange>,
+    /// For whoever keeps tokens.
+    pub auth_changes: Vec<AuthChange>,
 }
 
 impl<'a> Writer<'a> {
@@ -38,6 +42,7 @@ impl<'a> Writer<'a> {
             finished: Vec::new(),
             changes: Vec::new(),
             lease_changes: Vec::new(),
+            auth_changes: Vec::new(),
         })
     }
 
@@ -71,8 +76,15 @@ impl<'a> Writer<'a> {
 
     pub fn put(&mut self, key: Bytes, value: Bytes, lease: i64) {
         let rev = self.next_rev();
-        let previous = self.before(&key, rev.main);
-        let changed = self.state.index.put(&key, rev);
+        // Nothing of this revision is in the index before its first change: what that finds is from before it.
+        let earlier = (rev.sub > 0).then(|| self.before(&key, rev.main));
+        let new = NewVersion {
+            rev,
+            value_bytes: value.len(),
+            lease,
+        };
+        let changed = self.state.index.put(&key, new);
+        let previous = earlier.unwrap_or(changed.previous);
         let kv = KeyValue {
             key,
             create_revision: changed.create,
@@ -82,12 +94,7 @@ impl<'a> Writer<'a> {
             lease,
         };
         self.state.leases.attach(&kv.key, lease);
-        let meta = KeyMeta {
-            create: changed.create,
-            version: changed.version,
-            lease,
-        };
-        self.record(Version { rev, tombstone: false }, kv, previous, &meta);
+        self.record(Version { rev, tombstone: false }, kv, previous);
     }
 
     /// True: there was such a key.
@@ -103,12 +110,7 @@ impl<'a> Writer<'a> {
             mod_revision: rev.main,
             ..KeyValue::default()
         };
-        let meta = KeyMeta {
-            create: 0,
-            version: 0,
-            lease: 0,
-        };
-        self.record(Version { rev, tombstone: true }, kv, previous, &meta);
+        self.record(Version { rev, tombstone: true }, kv, previous);
         true
     }
 
@@ -130,9 +132,16 @@ impl<'a> Writer<'a> {
         keys.into_iter().map(|key| i64::from(self.delete(key))).sum()
     }
 
-    fn record(&mut self, version: Version, kv: KeyValue, previous: Option<Version>, meta: &KeyMeta) {
+    fn record(&mut self, version: Version, kv: KeyValue, previous: Option<Version>) {
         let record = Bytes::from(kv.encode_to_vec());
-        self.batch.add(&kv.key, version, &record, meta);
+        let meta = KeyMeta {
+            create: kv.create_revision,
+            version: kv.version,
+            lease: kv.lease,
+            // A request is far smaller.
+            bytes: u32::try_from(record.len()).unwrap_or(u32::MAX),
+        };
+        self.batch.add(&kv.key, version, &record, &meta);
         self.pending.push((version.rev, record));
         self.changes.push(Event::new(version.tombstone, kv, previous));
     }

@@ -332,8 +332,8 @@ fn leases_are_clamped_and_bounded() {
         Reply::LeaseGrant(answer) => Ok(answer.ttl),
         other => panic!("{other:?}"),
     };
-    assert_eq!(grant(1, 0), Ok(2));
-    assert_eq!(grant(-7, -5), Ok(2));
+    assert_eq!(grant(1, 0), Ok(1));
+    assert_eq!(grant(-7, -5), Ok(1));
     assert_eq!(grant(2, 9_000_000_000), Ok(9_000_000_000));
     assert_eq!(grant(3, 9_000_000_001), Err(Error::LeaseTtlTooLarge));
     assert_eq!(grant(1, 60), Err(Error::LeaseExists));
@@ -459,4 +459,52 @@ fn damaged_commands_are_refused_and_counted() {
         f.store.range(&pb::RangeRequest { revision: 5, ..all() }),
         Err(ReadError::Refused(_))
     ));
+}
+
+#[test]
+fn one_transaction_may_put_a_key_and_delete_it() {
+    let mut f = Fixture::new();
+    f.put("k", "before");
+    let everything = || {
+        op(Request::RequestDeleteRange(pb::DeleteRangeRequest {
+            key: "a".into(),
+            range_end: Bytes::from_static(b"\0"),
+            prev_kv: true,
+        }))
+    };
+    let deletes_last = pb::TxnRequest {
+        success: vec![put_op("k", 0), put_op("z", 0), everything()],
+        ..Default::default()
+    };
+    assert_eq!(f.txn(deletes_last).unwrap().header.unwrap().revision, 3);
+    let puts_last = pb::TxnRequest {
+        success: vec![put_op("x", 0), everything(), put_op("k", 0), put_op("x", 0)],
+        ..Default::default()
+    };
+    assert_eq!(f.txn(puts_last).unwrap().header.unwrap().revision, 4);
+    let count_at = |f: &Fixture, revision| f.range(pb::RangeRequest { revision, ..all() }).count;
+    for compacted in [None, Some(3), Some(4)] {
+        if let Some(revision) = compacted {
+            assert_eq!(f.compact(revision), None);
+            while f.store.trim_slice().unwrap() != Slice::Done {}
+        }
+        let found = f.range(all());
+        let versions: Vec<_> = found.kvs.iter().map(|kv| (kv.create_revision, kv.version)).collect();
+        assert_eq!(versions, [(4, 1), (4, 1)], "after {compacted:?}");
+        if compacted != Some(4) {
+            assert_eq!(count_at(&f, 3), 0, "after {compacted:?}");
+        }
+        f.store.flush().unwrap();
+        let Fixture { store, dir } = f;
+        drop(store);
+        let store = Store::open(&Options {
+            path: dir.path().to_owned(),
+            cache_bytes: 1 << 20,
+        });
+        f = Fixture {
+            store: store.unwrap(),
+            dir,
+        };
+        assert_eq!(f.range(all()).kvs, found.kvs, "after {compacted:?} and a restart");
+    }
 }

@@ -44,7 +44,7 @@ impl StateMachine for Nothing {
 async fn run(dir: &Path, outstanding: usize) -> Result<(), Box<dyn std::error::Error>> {
     let begun = Instant::now();
     let machine = Arc::new(Nothing::default());
-    let node = Node::start(Options::new(1, 1, dir), machine.clone()).await?;
+    let node = Node::start_alone(Options::new(1, 1, dir), machine.clone()).await?;
     let fresh = begun.elapsed();
     let before = node.log_stats().syncs;
     let begun = Instant::now();
@@ -75,7 +75,7 @@ async fn run(dir: &Path, outstanding: usize) -> Result<(), Box<dyn std::error::E
     node.shutdown().await?;
     drop(node);
     let begun = Instant::now();
-    let node = Node::start(Options::new(1, 1, dir), machine).await?;
+    let node = Node::start_alone(Options::new(1, 1, dir), machine).await?;
     println!(
         "{outstanding:>4} outstanding: {:>7.0} proposals/s, {:>6.0} syncs/s; a read {read:?}; fresh start {fresh:?}, \
          restart {:?}",

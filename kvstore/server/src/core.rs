@@ -1,46 +1,59 @@
 //! What every service stands on: the store, the log, and the requests as both the socket and the embedder make them.
 
-use crate::lease::Lessor;
+use crate::auth::{Authenticator, Caller};
+use crate::cluster::Cluster;
+use crate::lease::{Forwarder, Lessor};
 use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::pieces::{IN_PIECES_BYTES_MIN, RangeAnswer, RangePieces};
 use crate::quota::Quota;
+use crate::slow::SlowApplies;
 use crate::watch::Hub;
-use crate::{check, status};
+use crate::{Limits, check, status};
 use bytes::Bytes;
-use keelson_mvcc::{Command, ReadError, Reply, Store, range, txn};
+use keelson_mvcc::{Asker, Command, Cursor, ReadError, Reading, Reply, Store, range, txn};
 use keelson_proto::etcdserverpb as pb;
+use keelson_raft::{LeaderState, runtime};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
-/// Largest proposal, bytes: etcd's `max-request-bytes`.
-pub const REQUEST_BYTES_MAX: usize = 1_572_864;
-/// Largest gRPC message received, bytes: the request and half a MiB.
-pub const MESSAGE_BYTES_MAX: usize = REQUEST_BYTES_MAX + (512 << 10);
 /// What this server says it is: the API it speaks.
 pub const VERSION: &str = "3.7.3";
-pub const STORAGE_VERSION: &str = "3.7.0";
-/// etcd's `watch-progress-notify-interval`.
-pub const PROGRESS_INTERVAL_DEFAULT: Duration = Duration::from_secs(600);
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Keys read before other tasks get a turn.
 const READ_SLICE_KEYS: usize = 512;
 
 pub struct Core {
+    pub auth: Authenticator,
     pub name: String,
     pub store: Arc<Store>,
     pub log: Arc<dyn Log>,
     pub lessor: Arc<Lessor>,
     pub hub: Arc<Hub>,
     pub quota: Quota,
+    pub metrics: Arc<Metrics>,
+    /// `client-cert-auth`: a client without a token is who its certificate names.
+    pub certificates_are_users: bool,
+    pub cluster: Cluster,
+    /// Renewals on their way to the leader.
+    pub forwarder: Forwarder,
+    /// What is left of long leases is written down (`LeaseCheckpoint`).
+    pub lease_checkpoint: bool,
+    /// Reads that take long are told.
+    pub slow: SlowApplies,
+    pub limits: Limits,
     pub cluster_id: u64,
     pub member_id: u64,
     /// Where clients reach this member; set once it listens.
     pub client_urls: std::sync::OnceLock<Vec<String>>,
     /// How often watchers that ask for it are told of progress.
     pub progress_interval: Duration,
+    /// Room for snapshots that clients take.
+    pub snapshots: Arc<tokio::sync::Semaphore>,
     /// Rung after each compaction.
-    pub compacted: Notify,
+    pub compacted: Arc<Notify>,
     /// The last compaction that is physically finished.
     pub trimmed: watch::Sender<i64>,
     /// Why this member can go on no longer.
@@ -74,7 +87,7 @@ impl Core {
     }
 
     /// Adds to a header from the store what the store does not know.
-    fn complete(&self, header: Option<pb::ResponseHeader>) -> Option<pb::ResponseHeader> {
+    pub(crate) fn complete(&self, header: Option<pb::ResponseHeader>) -> Option<pb::ResponseHeader> {
         Some(self.header(header.map_or(0, |h| h.revision)))
     }
 
@@ -83,9 +96,10 @@ impl Core {
         self.log.read_index().await.map(drop).map_err(|e| status::raft(&e))
     }
 
-    async fn propose(&self, command: Command) -> Result<Reply, Status> {
-        let encoded: Bytes = command.encode();
-        if encoded.len() > REQUEST_BYTES_MAX {
+    pub async fn propose(&self, caller: &Caller, command: Command) -> Result<Reply, Status> {
+        let asker = self.require_command(caller, &command).await?;
+        let encoded: Bytes = command.encode_for(&asker);
+        if encoded.len() > self.limits.request_bytes {
             return Err(status::request_too_large());
         }
         if !self
@@ -120,82 +134,135 @@ impl Core {
         }
     }
 
-    /// Work that takes the disk's time, away from the threads that serve.
+    /// Upkeep, away from the threads that serve and at a lower priority than theirs.
     pub async fn on_the_side<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Status> {
         let store = self.store.clone();
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        let done = runtime::spawn_aside("upkeep", move || work(&store)).await;
         done.map_err(|_| status::stopped())?.map_err(status::read)
     }
 
-    pub async fn range(&self, r: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
-        check::range(&r)?;
+    /// What comes before every read of a range; who reads it.
+    async fn may_range(&self, caller: &Caller, r: &pb::RangeRequest) -> Result<Asker, Status> {
+        check::range(r)?;
         if !r.serializable {
+            if self.log.is_learner() {
+                return Err(status::not_for_learners());
+            }
             self.barrier().await?;
         }
-        let mut cursor = self.store.cursor(&r).map_err(status::refused)?;
+        self.require_range(caller, &r.key, &r.range_end).await
+    }
+
+    pub async fn range(&self, caller: &Caller, r: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
+        let asker = self.may_range(caller, &r).await?;
+        let begun = Instant::now();
+        let cursor = self.store.cursor(&r).map_err(status::refused)?;
+        self.range_whole(&asker, begun, r, cursor).await
+    }
+
+    /// The same, for whoever can send a large answer without having it whole.
+    pub async fn range_in_pieces(
+        self: &Arc<Self>,
+        caller: &Caller,
+        r: pb::RangeRequest,
+    ) -> Result<RangeAnswer, Status> {
+        let asker = self.may_range(caller, &r).await?;
+        let begun = Instant::now();
+        match self.store.read(&r, IN_PIECES_BYTES_MIN).map_err(status::refused)? {
+            Reading::Cursor(cursor) => self.range_whole(&asker, begun, r, cursor).await.map(RangeAnswer::Whole),
+            Reading::Pieces(listing) => {
+                RangePieces::new(self.clone(), asker, r, listing).map(|pieces| RangeAnswer::Pieces(Box::new(pieces)))
+            }
+        }
+    }
+
+    async fn range_whole(
+        &self,
+        asker: &Asker,
+        begun: Instant,
+        r: pb::RangeRequest,
+        mut cursor: Cursor,
+    ) -> Result<pb::RangeResponse, Status> {
         let mut left = range::keys_to_read(&r);
         let mut kvs = Vec::new();
         while !cursor.is_done() && left > 0 {
             if !kvs.is_empty() {
                 tokio::task::yield_now().await;
             }
-            let slice = cursor
-                .next(left.min(READ_SLICE_KEYS))
-                .map_err(|e| status::storage(&e))?;
+            let slice = cursor.next(left.min(READ_SLICE_KEYS)).map_err(status::read)?;
             left -= slice.len();
             kvs.extend(slice);
         }
+        self.still_allowed(asker)?;
         let mut response = range::assemble(&r, kvs, cursor.count, cursor.revision);
+        self.slow.tell_range(begun, &r, &response);
         response.header = self.complete(response.header);
         Ok(response)
     }
 
-    pub async fn put(&self, r: pb::PutRequest) -> Result<pb::PutResponse, Status> {
+    pub async fn put(&self, caller: &Caller, r: pb::PutRequest) -> Result<pb::PutResponse, Status> {
         check::put(&r)?;
-        match self.propose(Command::Put(r)).await? {
+        match self.propose(caller, Command::Put(r)).await? {
             Reply::Put(mut response) => {
                 response.header = self.complete(response.header);
                 Ok(response)
             }
-            _ => Err(unexpected_reply()),
+            _ => Err(status::unexpected_reply()),
         }
     }
 
-    pub async fn delete_range(&self, r: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, Status> {
+    pub async fn delete_range(
+        &self,
+        caller: &Caller,
+        r: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, Status> {
         check::delete_range(&r)?;
-        match self.propose(Command::DeleteRange(r)).await? {
+        match self.propose(caller, Command::DeleteRange(r)).await? {
             Reply::DeleteRange(mut response) => {
                 response.header = self.complete(response.header);
                 Ok(response)
             }
-            _ => Err(unexpected_reply()),
+            _ => Err(status::unexpected_reply()),
         }
     }
 
-    pub async fn txn(&self, r: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
-        check::txn(&r)?;
+    pub async fn txn(&self, caller: &Caller, r: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+        check::txn(&r, self.limits.txn_ops)?;
         let mut response = if txn::is_readonly(&r) {
             if !txn::is_serializable(&r) {
                 self.barrier().await?;
             }
-            self.store.txn_read(&r).map_err(status::read)?
+            let asker = self.identify(caller).await?;
+            self.store.permit_txn(&asker, &r).map_err(status::auth)?;
+            let begun = Instant::now();
+            let response = self.store.txn_read(&r).map_err(status::read)?;
+            self.slow.tell_txn(begun, &r, &response);
+            self.still_allowed(&asker)?;
+            response
+        } else if seeded!(GuardBeforeApply) {
+            let (decided, succeeded) = self.store.decided(&r).map_err(status::read)?;
+            match self.propose(caller, Command::Txn(decided)).await? {
+                Reply::Txn(response) => pb::TxnResponse { succeeded, ..response },
+                _ => return Err(status::unexpected_reply()),
+            }
         } else {
-            match self.propose(Command::Txn(r)).await? {
+            match self.propose(caller, Command::Txn(r)).await? {
                 Reply::Txn(response) => response,
-                _ => return Err(unexpected_reply()),
+                _ => return Err(status::unexpected_reply()),
             }
         };
         response.header = self.complete(response.header);
         Ok(response)
     }
 
-    pub async fn compact(&self, r: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {
+    pub async fn compact(&self, caller: &Caller, r: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {
+        self.require_admin(caller).await?;
         let (revision, physical) = (r.revision, r.physical);
-        let Reply::Compact(mut response) = self.propose(Command::Compact(r)).await? else {
-            return Err(unexpected_reply());
+        let Reply::Compact(mut response) = self.propose(caller, Command::Compact(r)).await? else {
+            return Err(status::unexpected_reply());
         };
         self.compacted.notify_one();
         self.quota.remeasure();
@@ -210,80 +277,13 @@ impl Core {
         Ok(response)
     }
 
-    pub async fn lease_grant(&self, mut r: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
-        while r.id == 0 {
-            // Positive, as etcd chooses them.
-            r.id = rand::random::<i64>() & i64::MAX;
-        }
-        match self.propose(Command::LeaseGrant(r)).await? {
-            Reply::LeaseGrant(mut response) => {
-                response.header = self.complete(response.header);
-                Ok(response)
-            }
-            _ => Err(unexpected_reply()),
-        }
-    }
-
-    pub async fn lease_revoke(&self, r: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Status> {
-        match self.propose(Command::LeaseRevoke(r)).await? {
-            Reply::LeaseRevoke(mut response) => {
-                response.header = self.complete(response.header);
-                Ok(response)
-            }
-            _ => Err(unexpected_reply()),
-        }
-    }
-
-    /// A TTL of 0 in the answer: there is no such lease.
-    pub async fn lease_keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
-        // The header is from before: a keepalive never seems to have succeeded after the lease was revoked.
-        let header = self.current_header();
-        self.barrier().await?;
-        let ttl = self.lessor.renew(id).unwrap_or(0);
-        Ok(pb::LeaseKeepAliveResponse { header, id, ttl })
-    }
-
-    pub async fn lease_time_to_live(
-        &self,
-        r: pb::LeaseTimeToLiveRequest,
-    ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
-        self.barrier().await?;
-        let mut response = pb::LeaseTimeToLiveResponse {
-            header: self.current_header(),
-            id: r.id,
-            ttl: -1,
-            ..Default::default()
-        };
-        let found = self.store.lease_ttl(r.id).zip(self.lessor.remaining_seconds(r.id));
-        if let Some(((granted, _), remaining)) = found {
-            response.granted_ttl = granted;
-            response.ttl = remaining;
-            if r.keys {
-                response.keys = self.store.lease_keys(r.id);
-            }
-        }
-        Ok(response)
-    }
-
-    pub async fn lease_leases(&self) -> Result<pb::LeaseLeasesResponse, Status> {
-        self.barrier().await?;
-        let leases = self
-            .store
-            .leases()
-            .into_iter()
-            .map(|(id, _, _)| pb::LeaseStatus { id })
-            .collect();
-        Ok(pb::LeaseLeasesResponse {
-            header: self.current_header(),
-            leases,
-        })
-    }
-
-    pub async fn alarm(&self, r: pb::AlarmRequest) -> Result<pb::AlarmResponse, Status> {
+    pub async fn alarm(&self, caller: &Caller, r: pb::AlarmRequest) -> Result<pb::AlarmResponse, Status> {
         use pb::alarm_request::AlarmAction;
         let action = AlarmAction::try_from(r.action)
             .map_err(|_| Status::invalid_argument("etcdserver: unknown alarm action"))?;
         if action == AlarmAction::Get {
+            self.require_anybody(caller).await?;
+            self.barrier().await?;
             let wanted = |kind: i32| r.alarm == pb::AlarmType::None as i32 || kind == r.alarm;
             let alarms = self.store.alarms().into_iter().filter(|(_, kind)| wanted(*kind));
             let alarms = alarms
@@ -294,54 +294,46 @@ impl Core {
                 alarms,
             });
         }
+        self.require_admin(caller).await?;
         self.quota.remeasure();
-        match self.propose(Command::Alarm(r)).await? {
+        match self.propose(caller, Command::Alarm(r)).await? {
             Reply::Alarm(mut response) => {
                 response.header = self.complete(response.header);
                 Ok(response)
             }
-            _ => Err(unexpected_reply()),
+            _ => Err(status::unexpected_reply()),
         }
     }
 
     pub fn member_status(&self) -> Result<pb::StatusResponse, Status> {
         let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let errors = self.store.alarms().into_iter().map(|(member, kind)| {
+        let alarms = self.store.alarms().into_iter().map(|(member, kind)| {
             let kind = pb::AlarmType::try_from(kind).unwrap_or(pb::AlarmType::None);
             format!("memberID:{member} alarm:{}", kind.as_str_name())
         });
         let size = self.store.physical_bytes().map_err(|e| status::storage(&e))?;
         let live = self.store.live_bytes().map_err(|e| status::storage(&e))?.min(size);
-        let leader = self.log.leader();
+        // Both of one moment: a leader belongs to its term.
+        let LeaderState { leader, term, .. } = *self.log.watch_leader().borrow();
         let no_leader = leader.is_none().then(|| "etcdserver: no leader".to_owned());
+        let meta = self.store.cluster();
         Ok(pb::StatusResponse {
             header: self.current_header(),
             version: VERSION.to_owned(),
             db_size: bytes(size),
             leader: leader.unwrap_or(0),
             raft_index: self.log.committed_index(),
-            raft_term: self.log.term(),
+            raft_term: term,
             raft_applied_index: self.log.applied_index(),
-            errors: errors.chain(no_leader).collect(),
+            errors: no_leader.into_iter().chain(alarms).collect(),
             db_size_in_use: bytes(live),
-            is_learner: false,
-            storage_version: STORAGE_VERSION.to_owned(),
+            is_learner: self.log.is_learner(),
+            storage_version: meta.version,
             db_size_quota: bytes(self.quota.bytes_max),
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(pb::DowngradeInfo {
+                enabled: meta.downgrade.is_some(),
+                target_version: meta.downgrade.unwrap_or_default(),
+            }),
         })
     }
-
-    pub fn members(&self) -> Vec<pb::Member> {
-        vec![pb::Member {
-            id: self.member_id,
-            name: self.name.clone(),
-            peer_ur_ls: Vec::new(),
-            client_ur_ls: self.client_urls.get().cloned().unwrap_or_default(),
-            is_learner: false,
-        }]
-    }
-}
-
-fn unexpected_reply() -> Status {
-    Status::internal("etcdserver: the answer is of another kind than the request")
 }

@@ -1,5 +1,6 @@
 //! The store embedded: the services' answers without a socket.
 
+use crate::auth::Caller;
 use crate::core::Core;
 use crate::{status, watch};
 use keelson_proto::etcdserverpb as pb;
@@ -25,42 +26,42 @@ impl Kv {
     }
 
     pub async fn range(&self, r: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
-        self.core()?.range(r).await
+        self.core()?.range(&Caller::Member, r).await
     }
 
     pub async fn put(&self, r: pb::PutRequest) -> Result<pb::PutResponse, Status> {
-        self.core()?.put(r).await
+        self.core()?.put(&Caller::Member, r).await
     }
 
     pub async fn delete_range(&self, r: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, Status> {
-        self.core()?.delete_range(r).await
+        self.core()?.delete_range(&Caller::Member, r).await
     }
 
     pub async fn txn(&self, r: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
-        self.core()?.txn(r).await
+        self.core()?.txn(&Caller::Member, r).await
     }
 
     pub async fn compact(&self, r: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {
-        self.core()?.compact(r).await
+        self.core()?.compact(&Caller::Member, r).await
     }
 
     pub async fn lease_grant(&self, r: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
-        self.core()?.lease_grant(r).await
+        self.core()?.lease_grant(&Caller::Member, r).await
     }
 
     pub async fn lease_revoke(&self, r: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Status> {
-        self.core()?.lease_revoke(r).await
+        self.core()?.lease_revoke(&Caller::Member, r).await
     }
 
     pub async fn lease_keep_alive(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
-        self.core()?.lease_keep_alive(id).await
+        self.core()?.lease_keep_alive(&Caller::Member, id).await
     }
 
     pub async fn lease_time_to_live(
         &self,
         r: pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
-        self.core()?.lease_time_to_live(r).await
+        self.core()?.lease_time_to_live(&Caller::Member, r).await
     }
 
     pub async fn status(&self) -> Result<pb::StatusResponse, Status> {
@@ -74,6 +75,7 @@ impl Kv {
         match self.core() {
             Ok(core) => drop(tokio::spawn(watch::stream::run(
                 core,
+                Caller::Member,
                 requests,
                 sender,
                 self.stop.clone(),

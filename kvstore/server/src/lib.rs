@@ -1,6 +1,6 @@
 //! The datastore as a server and as a library: etcd's gRPC services over MVCC and the replicated log.
 //!
-//! What it is: one member, that serves KV, Watch, Lease, and of Cluster and Maintenance what one member needs.
+//! What it is: one member of a cluster of one or several, with every service of etcd's.
 //! What it is not: no state of its own but the leases' time and the watchers; that is all in `keelson-mvcc`.
 //!
 //! Invariants:
@@ -11,13 +11,28 @@
 //!
 //! Entry points: [`Server::start`], and [`Kv`], which embeds the store without a socket.
 //!
-//! After a crash: what was acknowledged is in the log and is applied again; leases begin a full TTL; watchers are
-//! gone, and clients resume them at the revision that they had seen.
+//! After a crash: what was acknowledged is in the log and is applied again; leases begin a full TTL with the next leader,
+//! or what their last checkpoint says; watchers are gone, and clients resume them at the revision that they had seen.
 
+#[macro_use]
+mod seeded;
+
+pub mod archive;
+mod ask;
+mod auth;
+mod auto_compact;
+mod bootstrap;
 mod check;
+mod cluster;
 mod core;
+mod corrupt;
+mod dial;
 #[cfg(test)]
 mod direct;
+pub mod discovery;
+mod facts;
+mod front;
+mod gateway;
 mod grpc;
 mod http;
 mod identity;
@@ -25,33 +40,26 @@ mod kv;
 mod lease;
 mod listener;
 mod log;
+mod metrics;
+mod options;
+mod peer;
+mod pieces;
 mod quota;
 mod server;
+mod slow;
 mod status;
 mod trim;
 mod watch;
 
+pub use cluster::ids::member_id;
 pub use kv::{Kv, WatchResponses};
+pub use listener::PeerCertificate;
 pub use server::Server;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-/// How a single member is started.
-#[derive(Clone)]
-pub struct Options {
-    pub name: String,
-    pub data_dir: PathBuf,
-    /// Where etcd clients are served; `None` serves none (embedded use only). Port 0 picks a free one.
-    pub client_addr: Option<SocketAddr>,
-    /// mTLS for `client_addr`; `None` is plaintext.
-    pub client_tls: Option<Arc<rustls::ServerConfig>>,
-    /// RocksDB block cache, bytes; 0 means the default of 8 MiB.
-    pub cache_bytes: usize,
-    /// Physical size at which writes are refused (etcd's `quota-backend-bytes`); 0 means the default of 2 GiB.
-    pub quota_bytes: u64,
-}
+pub use options::{
+    AuthOptions, AutoCompaction, Bootstrap, CallerCheck, ClientListener, CorruptionChecks, HttpOptions, Limits,
+    ListenAddr, Options, Peers, RaftTimes, Serves, TokenKind,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -47,8 +47,13 @@ impl Quota {
             self.measured.store(self.store.physical_bytes()?, Ordering::Relaxed);
             self.written_since.store(cost, Ordering::Relaxed);
         }
-        let size = self.measured.load(Ordering::Relaxed) + self.written_since.load(Ordering::Relaxed);
-        Ok(size <= self.bytes_max)
+        let size = || self.measured.load(Ordering::Relaxed) + self.written_since.load(Ordering::Relaxed);
+        if size() > self.bytes_max && written < MEASURE_EVERY_BYTES {
+            // Room may have been made since it was measured, and a refusal raises an alarm.
+            self.measured.store(self.store.physical_bytes()?, Ordering::Relaxed);
+            self.written_since.store(cost, Ordering::Relaxed);
+        }
+        Ok(size() <= self.bytes_max)
     }
 
     /// Forgets the measured size, so that the next write looks again.

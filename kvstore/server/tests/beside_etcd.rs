@@ -1,8 +1,10 @@
 //! The same calls to a member of ours and to a real etcd, answers side by side.
 #![allow(clippy::unwrap_used)]
 
+mod beside;
 mod script;
 
+use beside::{Answer, BOUND, body, connect, plain, start_etcd};
 use keelson_kvstore::{Options, Server};
 use keelson_proto::etcdserverpb as pb;
 use pb::kv_client::KvClient;
@@ -10,104 +12,16 @@ use pb::lease_client::LeaseClient;
 use pb::watch_client::WatchClient;
 use pb::watch_request::RequestUnion;
 use script::{Call, Random};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
-const BOUND: Duration = Duration::from_secs(30);
-
-struct Etcd {
-    process: Child,
-    _dir: tempfile::TempDir,
-    url: String,
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-/// The peer that the test command builds: without it there is nothing to compare with, and that is a failure.
-fn start_etcd() -> Etcd {
-    let binary = std::env::var_os("ETCD")
-        .map(PathBuf::from)
-        .expect("set ETCD to what `bench/peers/build etcd` prints");
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("http://127.0.0.1:{}", free_port());
-    let peer = format!("http://127.0.0.1:{}", free_port());
-    let process = Command::new(binary)
-        .args(["--data-dir", dir.path().to_str().unwrap()])
-        .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-        .args(["--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    Etcd {
-        process,
-        _dir: dir,
-        url,
-    }
-}
-
-async fn connect(url: &str) -> Channel {
-    let deadline = tokio::time::Instant::now() + BOUND;
-    loop {
-        match Channel::from_shared(url.to_owned()).unwrap().connect().await {
-            Ok(channel) if KvClient::new(channel.clone()).range(script::get("ready")).await.is_ok() => return channel,
-            _ => assert!(tokio::time::Instant::now() < deadline, "{url} does not come up"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// What a client can see of an answer, without the ids that differ between clusters.
-fn plain<T: std::fmt::Debug>(answer: Result<T, Status>) -> Result<String, (Code, String)> {
-    let text = |answer: T| {
-        let text = format!("{answer:?}");
-        let mut out = String::new();
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find("cluster_id: ") {
-            out.push_str(&rest[..at]);
-            rest = &rest[at..];
-            let end = rest.find("revision: ").unwrap();
-            rest = &rest[end..];
-        }
-        out.push_str(rest);
-        // The term of a nested header is 0, that of an outer one depends on the elections held.
-        let mut kept = String::new();
-        let mut parts = out.split("raft_term: ");
-        kept.push_str(parts.next().unwrap());
-        for part in parts {
-            kept.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
-        }
-        kept
-    };
-    answer.map(text).map_err(|s| (s.code(), s.message().to_owned()))
-}
-
-async fn call(channel: &Channel, call: Call) -> Result<String, (Code, String)> {
+async fn call(channel: &Channel, call: Call) -> Answer {
     let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(64 << 20);
     let mut lease = LeaseClient::new(channel.clone());
-    fn body<T>(r: Result<tonic::Response<T>, Status>) -> Result<T, Status> {
-        r.map(tonic::Response::into_inner)
-    }
     match call {
         Call::Range(r) => plain(body(kv.range(r).await)),
         Call::RangeStream(r) => {
@@ -184,16 +98,9 @@ async fn watch(channel: &Channel, creates: &[pb::WatchCreateRequest]) -> Vec<Str
 
 #[tokio::test]
 async fn answers_are_those_of_a_real_etcd() {
-    let etcd = start_etcd();
+    let etcd = start_etcd(&[]);
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        name: "default".into(),
-        data_dir: dir.path().to_owned(),
-        client_addr: Some("127.0.0.1:0".parse().unwrap()),
-        client_tls: None,
-        cache_bytes: 0,
-        quota_bytes: 0,
-    };
+    let options = Options::new("default", dir.path()).serve_at("127.0.0.1:0".parse().unwrap(), None);
     let server = Server::start(options).await.unwrap();
     let theirs = connect(&etcd.url).await;
     let ours = connect(&format!("http://{}", server.client_addr().unwrap())).await;
@@ -222,5 +129,31 @@ async fn answers_are_those_of_a_real_etcd() {
     for (a, b) in a.iter().zip(&b) {
         assert_eq!(a, b, "left is etcd");
     }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_key_put_and_deleted_by_one_transaction_is_what_a_real_etcd_makes_of_it() {
+    let etcd = start_etcd(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new("default", dir.path()).serve_at("127.0.0.1:0".parse().unwrap(), None);
+    let server = Server::start(options).await.unwrap();
+    let theirs = connect(&etcd.url).await;
+    let ours = connect(&format!("http://{}", server.client_addr().unwrap())).await;
+    for step in script::overlaps() {
+        let (a, b) = (call(&theirs, step.clone()).await, call(&ours, step.clone()).await);
+        assert_eq!(a, b, "left is etcd: {step:?}");
+    }
+    let create = pb::WatchCreateRequest {
+        key: "k".into(),
+        range_end: "l".into(),
+        start_revision: 1,
+        prev_kv: true,
+        ..Default::default()
+    };
+    let creates = [create];
+    let (a, b) = (watch(&theirs, &creates).await, watch(&ours, &creates).await);
+    assert!(a[0].contains("k6"), "{a:?}");
+    assert_eq!(a, b, "left is etcd");
     server.shutdown().await;
 }

@@ -39,6 +39,8 @@ pub(crate) struct Log {
     last: Option<EntryId>,
     purged: Option<EntryId>,
     vote: Option<Vote>,
+    /// The last job that is durable.
+    durable_job: u64,
     pub(crate) segments: BTreeMap<u64, SegmentInfo>,
 }
 
@@ -196,11 +198,20 @@ impl Log {
 
     /// Everything up to `job` is durable: the oldest of the tail may leave memory.
     pub(crate) fn shrink_tail(&mut self, durable_job: u64) {
+        self.durable_job = durable_job;
         while self.tail_bytes > self.tail_bytes_max && self.tail.front().is_some_and(|t| t.job <= durable_job) {
             if let Some(t) = self.tail.pop_front() {
                 self.tail_bytes -= weight(&t.entry);
             }
         }
+    }
+
+    /// What has left the tail, or was never in it, is durable.
+    pub(crate) fn is_durable(&self, index: u64) -> bool {
+        let in_tail = index
+            .checked_sub(self.tail_first())
+            .and_then(|at| self.tail.get(at as usize));
+        in_tail.is_none_or(|t| t.job <= self.durable_job)
     }
 
     /// Entries of `[lo, hi)` from the tail, up to `bytes_max` but at least one.

@@ -103,7 +103,13 @@ fn create_next(options: &Options, log: &Log, id: u64, spares: &mut VecDeque<Path
         vote: state.vote,
         purged: state.purged,
     };
-    segment::create(&options.dir, header, options.segment_bytes, spares.pop_front())
+    segment::create(
+        &options.dir,
+        &*options.disk,
+        header,
+        options.segment_bytes,
+        spares.pop_front(),
+    )
 }
 
 fn open_segment(options: &Options, id: u64) -> Result<(SegmentFile, SegmentHeader), Error> {
@@ -345,6 +351,74 @@ fn seal(options: &Options, file: &SegmentFile, at: u64, size: u64, last_batch: u
         .write_at(&file.file, &bytes, at)
         .map_err(|e| Error::io(context(), e))?;
     options.disk.sync(&file.file).map_err(|e| Error::io(context(), e))
+}
+
+/// What reading a whole log found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    pub state: crate::State,
+    pub segments: usize,
+    /// The last batch was cut short by a crash. That is no damage: it was never acknowledged.
+    pub torn: bool,
+}
+
+/// Reads a log that nobody has open, every frame of it, and changes nothing: what [`crate::Wal::open`] would refuse is
+/// the error.
+pub fn check(options: &Options) -> Result<Checked, Error> {
+    let _lock = segment::DirLock::take(&options.dir)?;
+    let listing = segment::list(&options.dir)?;
+    let mut log = Log::new(options.tail_bytes);
+    let mut checked = Checked::default();
+    let first_id = listing.segments.first().copied();
+    let mut expected = first_id.unwrap_or_default();
+    for (n, &id) in listing.segments.iter().enumerate() {
+        if id != expected {
+            return Err(Error::Damaged {
+                file: segment::segment_path(&options.dir, expected),
+                offset: 0,
+                what: "the segment is missing between two others".into(),
+            });
+        }
+        expected = id + 1;
+        let (file, header) = open_segment(options, id)?;
+        if n == 0 {
+            restore_header(&mut log, &header);
+        } else {
+            check_header(&log, &file, &header)?;
+        }
+        let end = replay(&mut log, &file, id, &mut None)?;
+        let last = n + 1 == listing.segments.len();
+        let follows = if end.sealed {
+            None
+        } else {
+            Scanner::new(&file)?.latest_batch_from(end.at)?
+        };
+        let damage = match follows {
+            _ if end.sealed => None,
+            _ if !last => Some(format!("{}, and a later segment exists", end.why)),
+            Some((at, batch)) if u64::from(batch) > end.at => Some(format!(
+                "{}, and a frame of a later batch follows at offset {at}",
+                end.why
+            )),
+            torn => {
+                checked.torn = torn.is_some();
+                None
+            }
+        };
+        if let Some(what) = damage {
+            return Err(Error::Damaged {
+                file: file.path.to_path_buf(),
+                offset: end.at,
+                what,
+            });
+        }
+        if last {
+            check_start(&log, &file, first_id)?;
+        }
+    }
+    checked.segments = listing.segments.len();
+    checked.state = log.state();
+    Ok(checked)
 }
 
 /// Makes the folder, private to its owner.

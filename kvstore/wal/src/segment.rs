@@ -3,11 +3,10 @@
 //! A segment starts with a header of 128 bytes that carries the vote and the purge point as they stood when it was
 //! made, so that older segments can go without taking state along. It is made under a temporary name and renamed when
 //! its header is durable: a segment that has its name has a header.
-use crate::{EntryId, Error, Vote};
+use crate::{Disk, EntryId, Error, Vote};
 use rustix::fs::FallocateFlags;
 use std::{
     fs::{self, File, OpenOptions},
-    hash::{BuildHasher, Hasher},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -123,13 +122,6 @@ fn spare_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("{id:016x}.spare"))
 }
 
-/// Not secret, only different each time: a file reused under the same id after a lost rename must not agree.
-fn fresh_salt(id: u64) -> u32 {
-    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    hasher.write_u64(id);
-    (hasher.finish() as u32) | 1
-}
-
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir)
         .and_then(|d| d.sync_all())
@@ -191,17 +183,20 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, Error> {
         }
     }
     found.segments.sort_unstable();
+    found.spares.sort_unstable();
     Ok(found)
 }
 
 /// Makes segment `header.id` durable and empty, from a spare file if one of the right size is at hand.
 pub(crate) fn create(
     dir: &Path,
+    disk: &dyn Disk,
     mut header: SegmentHeader,
     capacity: u64,
     spare: Option<PathBuf>,
 ) -> Result<Active, Error> {
-    header.salt = fresh_salt(header.id);
+    // A file reused under the same id after a lost rename must not agree.
+    header.salt = disk.random() | 1;
     let path = segment_path(dir, header.id);
     let fail = |e: io::Error| Error::io(format!("make segment {}", path.display()), e);
     let mut recycled = None;

@@ -1,6 +1,8 @@
 //! The handle: changes go into the queue in one order, reads come from memory or the files.
 use crate::{
-    Entry, EntryId, Error, Options, PAYLOAD_BYTES_MAX, QUEUE_BYTES_MAX, State, Stats, Vote,
+    Disk, Entry, EntryId, Error, HERE_BYTES_MAX, HERE_SYNC_MAX, InlineWriter, Options, PAYLOAD_BYTES_MAX,
+    QUEUE_BYTES_MAX, State, Stats, Vote,
+    inline::Step,
     log::{Log, Slot},
     read::{self, READ_ENTRIES_MAX},
     recover,
@@ -15,9 +17,14 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
-/// Called once, on the log's thread, in the order of the calls. It must not block and must not call back into the log.
+/// How many syncs, about, the mean of their times remembers.
+const SYNCS_OF_LATE: u64 = 8;
+
+/// Called once, by whoever wrote (the log's thread, or a caller of [`Wal::write_here`]), in the order of the calls. It must
+/// not block and must not call back into the log.
 pub type Callback = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 pub(crate) enum Op {
@@ -36,6 +43,14 @@ pub(crate) struct Job {
     pub done: Callback,
 }
 
+/// What a writer finds that does not wait.
+pub(crate) enum AtHand {
+    Jobs(Vec<Job>),
+    Nothing,
+    Closed,
+    Poisoned,
+}
+
 pub(crate) struct Inner {
     pub log: Log,
     queue: VecDeque<Job>,
@@ -52,6 +67,8 @@ pub(crate) struct Shared {
     syncs: AtomicU64,
     written_bytes: AtomicU64,
     recycled: AtomicU64,
+    /// How long a sync takes of late, in microseconds; 0 before the first.
+    sync_micros: AtomicU64,
     /// Let go of when the writer has ended, so that the folder can be opened again while handles still live.
     dir_lock: Mutex<Option<DirLock>>,
 }
@@ -61,15 +78,29 @@ impl Shared {
         self.inner.lock()
     }
 
-    /// Waits for work; `None` when the log is closed and everything is written.
-    pub(crate) fn next_jobs(&self, bytes_max: usize) -> Option<Vec<Job>> {
+    /// Waits until there is a step for the writer to take.
+    fn wait_for_work(&self) {
         let mut inner = self.inner.lock();
-        while inner.queue.is_empty() {
-            if inner.closing {
-                return None;
-            }
+        while inner.queue.is_empty() && !inner.closing && inner.poisoned.is_none() {
             self.work.wait(&mut inner);
         }
+    }
+
+    /// What the writer finds.
+    pub(crate) fn jobs_at_hand(&self, bytes_max: usize) -> AtHand {
+        let mut inner = self.inner.lock();
+        if inner.poisoned.is_some() {
+            AtHand::Poisoned
+        } else if !inner.queue.is_empty() {
+            AtHand::Jobs(self.take_jobs(&mut inner, bytes_max))
+        } else if inner.closing {
+            AtHand::Closed
+        } else {
+            AtHand::Nothing
+        }
+    }
+
+    fn take_jobs(&self, inner: &mut Inner, bytes_max: usize) -> Vec<Job> {
         let mut jobs = Vec::with_capacity(inner.queue.len());
         let mut bytes = 0;
         while let Some(job) = inner.queue.pop_front() {
@@ -81,7 +112,7 @@ impl Shared {
         }
         inner.queue_bytes -= bytes;
         self.room.notify_all();
-        Some(jobs)
+        jobs
     }
 
     /// Answers everyone with the failure, now and from now on.
@@ -94,14 +125,26 @@ impl Shared {
             std::mem::take(&mut inner.queue)
         };
         self.room.notify_all();
+        self.work.notify_all();
         for job in written.into_iter().chain(queued) {
             (job.done)(Err(Error::Poisoned(message.clone())));
         }
     }
 
-    pub(crate) fn count_sync(&self, bytes: u64) {
+    pub(crate) fn count_sync(&self, bytes: u64, took: Duration) {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        // Only the one that holds the writer comes here.
+        let mean = match self.sync_micros.load(Ordering::Relaxed) {
+            0 => took,
+            before => before - before / SYNCS_OF_LATE + took / SYNCS_OF_LATE,
+        };
+        self.sync_micros.store(mean, Ordering::Relaxed);
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_recycled(&self) {
@@ -140,7 +183,35 @@ impl Drop for Guard {
 #[derive(Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
+    writer: Option<SharedWriter>,
     guard: Arc<Guard>,
+    disk: Arc<dyn Disk>,
+}
+
+/// The writer, where nobody else drives it.
+type SharedWriter = Arc<Mutex<InlineWriter>>;
+
+fn start_thread(shared: Arc<Shared>, writer: SharedWriter) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new()
+        .name("wal".into())
+        .spawn(move || {
+            loop {
+                shared.wait_for_work();
+                if step(&shared, &writer) == Step::Ended {
+                    return;
+                }
+            }
+        })
+        .map_err(|e| Error::io("start the log's thread", e))
+}
+
+/// A panic in a callback must not leave callers waiting for what nobody does any more.
+fn step(shared: &Shared, writer: &SharedWriter) -> Step {
+    let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.lock().step()));
+    stepped.unwrap_or_else(|_| {
+        shared.poison(&Error::Poisoned("a callback panicked".into()), Vec::new());
+        Step::Ended
+    })
 }
 
 impl Wal {
@@ -167,24 +238,26 @@ impl Wal {
             syncs: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             recycled: AtomicU64::new(0),
+            sync_micros: AtomicU64::new(0),
             dir_lock: Mutex::new(Some(lock)),
         });
+        let disk = options.disk.clone();
         let writer = Writer::new(shared.clone(), options, recovered.active, recovered.spares);
-        let of_thread = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("wal".into())
-            .spawn(move || {
-                // A panic in a callback must not leave callers waiting for a thread that is gone.
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.run())).is_err() {
-                    of_thread.poison(&Error::Poisoned("its thread panicked".into()), Vec::new());
-                }
-            })
-            .map_err(|e| Error::io("start the log's thread", e))?;
+        let writer = disk.drive(InlineWriter(writer)).map(|w| Arc::new(Mutex::new(w)));
+        let thread = match &writer {
+            Some(writer) => Some(start_thread(shared.clone(), writer.clone())?),
+            None => None,
+        };
         let guard = Arc::new(Guard {
             shared: shared.clone(),
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(thread),
         });
-        Ok(Wal { shared, guard })
+        Ok(Wal {
+            shared,
+            writer,
+            guard,
+            disk,
+        })
     }
 
     /// Makes a change in memory and queues it. On `Err` nothing changed and the callback is dropped.
@@ -205,6 +278,8 @@ impl Wal {
             if inner.queue_bytes == 0 || inner.queue_bytes + bytes <= QUEUE_BYTES_MAX {
                 break;
             }
+            // What is queued may be held, see `append_held`.
+            self.shared.work.notify_one();
             self.shared.room.wait(&mut inner);
         }
         let id = inner.last_job + 1;
@@ -212,14 +287,51 @@ impl Wal {
         inner.last_job = id;
         inner.queue_bytes += bytes;
         inner.queue.push_back(Job { id, op, bytes, done });
-        drop(inner);
-        self.shared.work.notify_one();
+        self.disk.queued();
         Ok(())
     }
 
     /// Appends entries that follow the last one. They are readable when this returns and durable when `done` says so.
     /// Waits while more than [`QUEUE_BYTES_MAX`] are queued.
     pub fn append(&self, entries: Vec<Entry>, done: Callback) -> Result<(), Error> {
+        self.append_held(entries, done)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Has the log's thread write what is queued.
+    pub fn wake(&self) {
+        self.shared.work.notify_one();
+    }
+
+    /// Writes what is queued on this thread, which waits for the disk meanwhile; two wake-ups between threads are saved. Only
+    /// where that is short: entries of no more than [`HERE_BYTES_MAX`], on a disk that answers within
+    /// [`HERE_SYNC_MAX`] on average, in a segment that has room for them. Everything else is left to the log's thread, which
+    /// this wakes.
+    pub fn write_here(&self) {
+        let Some(writer) = &self.writer else { return };
+        let quick = {
+            let inner = self.shared.inner.lock();
+            if inner.queue.is_empty() {
+                return;
+            }
+            let sync = Duration::from_micros(self.shared.sync_micros.load(Ordering::Relaxed));
+            inner.queue_bytes <= HERE_BYTES_MAX
+                && !sync.is_zero()
+                && sync <= HERE_SYNC_MAX
+                && inner.queue.iter().all(|job| matches!(job.op, Op::Entries(_)))
+        };
+        // Who holds the writer now looks into the queue once more before it sleeps.
+        let quick = quick && writer.try_lock().is_some_and(|w| w.has_room(2 * HERE_BYTES_MAX as u64));
+        if quick {
+            step(&self.shared, writer);
+        } else {
+            self.wake();
+        }
+    }
+
+    /// As [`Wal::append`], but the log's thread is left to sleep: a call of [`Wal::wake`] or [`Wal::write_here`] has to follow.
+    pub fn append_held(&self, entries: Vec<Entry>, done: Callback) -> Result<(), Error> {
         let bytes = entries
             .iter()
             .map(|e| e.payload.len() + crate::frame::FRAME_HEADER_BYTES)
@@ -244,7 +356,9 @@ impl Wal {
         self.submit(0, done, |log, _| {
             log.set_vote(vote);
             Ok(Op::Vote(vote))
-        })
+        })?;
+        self.wake();
+        Ok(())
     }
 
     /// Drops the entries after `keep`, or all of them.
@@ -252,7 +366,9 @@ impl Wal {
         self.submit(0, done, |log, _| {
             log.truncate_after(keep)?;
             Ok(Op::Truncate(keep))
-        })
+        })?;
+        self.wake();
+        Ok(())
     }
 
     /// Drops the entries up to `upto`, which may lie beyond the last: then the log goes on after it.
@@ -263,7 +379,9 @@ impl Wal {
             }
             log.purge(upto);
             Ok(Op::Purge(upto))
-        })
+        })?;
+        self.wake();
+        Ok(())
     }
 
     /// Entries of `[lo, hi)` that are present, in order and without holes: at least one if any is present, and no more
@@ -304,7 +422,7 @@ impl Wal {
     pub fn stats(&self) -> Stats {
         let inner = self.shared.inner.lock();
         Stats {
-            syncs: self.shared.syncs.load(Ordering::Relaxed),
+            syncs: self.shared.syncs(),
             written_bytes: self.shared.written_bytes.load(Ordering::Relaxed),
             segments: inner.log.segments.len(),
             recycled_segments: self.shared.recycled.load(Ordering::Relaxed),
@@ -314,7 +432,21 @@ impl Wal {
 
     /// Writes what is queued, and ends. Blocks until done; later changes answer [`Error::Closed`].
     pub fn close(&self) {
+        self.shared.inner.lock().closing = true;
+        self.disk.closing();
         self.guard.close();
+    }
+
+    /// Whether an entry that is present is on disk already.
+    pub fn is_durable(&self, index: u64) -> bool {
+        self.shared.inner.lock().log.is_durable(index)
+    }
+
+    /// Calls back when everything that was queued before is durable.
+    pub fn barrier(&self, done: Callback) -> Result<(), Error> {
+        self.submit(0, done, |_, _| Ok(Op::Nothing))?;
+        self.wake();
+        Ok(())
     }
 }
 

@@ -1,15 +1,18 @@
-//! The thread that owns the files.
+//! What owns the files: it takes what is queued, writes it, and calls back.
 use crate::{
     BATCH_BYTES_MAX, EntryId, Error, Options, PREWRITE_BYTES, SPARE_SEGMENTS_MAX, Vote,
     frame::{self, FRAME_HEADER_BYTES, FrameMeta, Kind},
+    inline::Step,
     log::{SegmentInfo, Slot},
     segment::{self, Active, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader},
-    wal::{Job, Op, Shared},
+    wal::{AtHand, Job, Op, Shared},
 };
-use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Instant};
 
 /// The buffer is given back beyond this many bytes: one large batch must not cost memory for ever.
 const BUFFER_KEEP_BYTES: usize = 1 << 20;
+/// Batches for which the seeded bug syncs once.
+const SEEDED_BATCHES_PER_SYNC: u64 = 64;
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -48,21 +51,42 @@ impl Writer {
         }
     }
 
-    pub(crate) fn run(mut self) {
-        while let Some(jobs) = self.shared.next_jobs(BATCH_BYTES_MAX) {
-            if let Err(e) = self.write(&jobs) {
-                tracing::error!(error = %e, "the log failed");
-                self.shared.poison(&e, jobs);
-                return;
+    pub(crate) fn step(&mut self) -> Step {
+        match self.shared.jobs_at_hand(BATCH_BYTES_MAX) {
+            AtHand::Jobs(jobs) => {
+                if self.batch(jobs) {
+                    Step::Wrote
+                } else {
+                    Step::Ended
+                }
             }
-            let purged = jobs.iter().any(|j| matches!(j.op, Op::Purge(_)));
-            for job in jobs {
-                (job.done)(Ok(()));
-            }
-            if purged {
-                self.drop_purged();
+            AtHand::Nothing => Step::Idle,
+            AtHand::Poisoned => Step::Ended,
+            AtHand::Closed => {
+                self.end();
+                Step::Ended
             }
         }
+    }
+
+    /// Writes, makes durable, calls back. False: the log failed, and has told everyone.
+    fn batch(&mut self, jobs: Vec<Job>) -> bool {
+        if let Err(e) = self.write(&jobs) {
+            tracing::error!(error = %e, "the log failed");
+            self.shared.poison(&e, jobs);
+            return false;
+        }
+        let purged = jobs.iter().any(|j| matches!(j.op, Op::Purge(_)));
+        for job in jobs {
+            (job.done)(Ok(()));
+        }
+        if purged {
+            self.drop_purged();
+        }
+        true
+    }
+
+    fn end(&mut self) {
         // A batch of its own after the last one proves that one durable to whoever opens the log next.
         if self.wrote_anything {
             let result = self.put(Kind::Mark, 0, 0, 0, &[]).and_then(|_| self.flush());
@@ -144,6 +168,10 @@ impl Writer {
         Ok(offset)
     }
 
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.offset() + bytes <= self.active.capacity
+    }
+
     fn offset(&self) -> u64 {
         self.active.at + self.buffer.len() as u64
     }
@@ -166,11 +194,15 @@ impl Writer {
         let disk = &self.options.disk;
         disk.write_at(&file.file, &self.buffer, self.active.at)
             .map_err(|e| Error::io(format!("write {} at {}", file.path.display(), self.active.at), e))?;
-        disk.sync(&file.file)
-            .map_err(|e| Error::io(format!("sync {}", file.path.display()), e))?;
+        let begun = Instant::now();
+        let skips = seeded!(AckBeforeFsync) && !self.shared.syncs().is_multiple_of(SEEDED_BATCHES_PER_SYNC);
+        if !skips {
+            disk.sync(&file.file)
+                .map_err(|e| Error::io(format!("sync {}", file.path.display()), e))?;
+        }
         self.active.at = end;
         self.wrote_anything = true;
-        self.shared.count_sync(self.buffer.len() as u64);
+        self.shared.count_sync(self.buffer.len() as u64, begun.elapsed());
         self.buffer.clear();
         if self.buffer.capacity() > BUFFER_KEEP_BYTES {
             self.buffer.shrink_to(BUFFER_KEEP_BYTES);
@@ -210,7 +242,7 @@ impl Writer {
         if spare.is_some() {
             self.shared.count_recycled();
         }
-        self.active = segment::create(&self.options.dir, header, capacity, spare)?;
+        self.active = segment::create(&self.options.dir, &*self.options.disk, header, capacity, spare)?;
         let info = SegmentInfo {
             file: self.active.file.clone(),
             max_index: None,

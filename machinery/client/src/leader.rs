@@ -1,12 +1,16 @@
 //! Leader election by Lease, compatible with client-go's `leaderelection`.
 //!
-//! Invariant: `lead` runs only while this process has renewed the Lease within `renew_deadline`, measured
-//! on its own monotonic clock; clocks of other machines are never compared.
+//! Invariant: a leader holds the Lease only while it has renewed it within `renew_deadline`, counted from before the
+//! request that renewed it was sent, on its own monotonic clock; clocks of other machines are never compared. A
+//! process that stood still for longer holds it no more when it goes on: client-go gives it another `renew_deadline`
+//! then, in which two lead.
 use crate::{Api, Client, Error, Result};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 use rand::Rng;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +26,52 @@ pub struct LeaderElection {
     pub lease_duration: Duration,
     pub renew_deadline: Duration,
     pub retry_period: Duration,
+}
+
+/// What the work of a leader knows of its leadership. Clones are of the same.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    lost: CancellationToken,
+    /// When it ends unless it is renewed; `None` is never.
+    until: Option<Arc<Mutex<Instant>>>,
+}
+
+impl Leadership {
+    /// One that ends only with `stop`: of a process that leads without an election.
+    pub fn unopposed(stop: CancellationToken) -> Self {
+        Leadership {
+            lost: stop,
+            until: None,
+        }
+    }
+
+    fn until(at: Instant, lost: CancellationToken) -> Self {
+        Leadership {
+            lost,
+            until: Some(Arc::new(Mutex::new(at))),
+        }
+    }
+
+    /// Cancelled when it is lost, and when the work should stop.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Whether it is held now. The token is cancelled by a task, which may run late: what must not be done by two is
+    /// done only after this said yes.
+    pub fn holds(&self) -> bool {
+        !self.lost.is_cancelled() && self.end().is_none_or(|end| Instant::now() < end)
+    }
+
+    fn end(&self) -> Option<Instant> {
+        self.until.as_ref().map(|u| *u.lock())
+    }
+
+    fn extend(&self, end: Instant) {
+        if let Some(u) = &self.until {
+            *u.lock() = end;
+        }
+    }
 }
 
 #[derive(PartialEq)]
@@ -50,11 +100,11 @@ impl LeaderElection {
         }
     }
 
-    /// Waits to lead, then runs `lead` with a token that is cancelled when leadership is lost; returns
-    /// after that, or when `stop` is cancelled (the Lease is released).
+    /// Waits to lead, then runs `lead`, which should end when its leadership is lost; returns after that, or when
+    /// `stop` is cancelled (the Lease is released).
     pub async fn run<F, Fut>(&self, client: Client, stop: CancellationToken, lead: F)
     where
-        F: FnOnce(CancellationToken) -> Fut + Send,
+        F: FnOnce(Leadership) -> Fut + Send,
         Fut: std::future::Future<Output = ()> + Send,
     {
         let api: Api<Lease> = Api::namespaced(client, &self.namespace);
@@ -63,25 +113,29 @@ impl LeaderElection {
             at: Instant::now(),
         };
         let acquire = async {
-            while !self.attempt(&api, &mut seen).await {
+            loop {
+                let sent = Instant::now();
+                if self.attempt(&api, &mut seen).await {
+                    return sent;
+                }
                 let jitter = rand::rng().random_range(0.0..JITTER_MAX);
                 tokio::time::sleep(self.retry_period.mul_f64(1.0 + jitter)).await;
             }
         };
-        tokio::select! {
+        let sent = tokio::select! {
             () = stop.cancelled() => return,
-            () = acquire => {}
-        }
+            sent = acquire => sent,
+        };
         tracing::info!(lease = self.name, identity = self.identity, "leading");
-        let leading = stop.child_token();
+        let leading = Leadership::until(sent + self.renew_deadline, stop.child_token());
         let work = lead(leading.clone());
         tokio::pin!(work);
         let end = tokio::select! {
             () = &mut work => End::Finished,
             () = stop.cancelled() => End::Stopped,
-            () = self.renew(&api, &mut seen) => End::Lost,
+            () = self.renew(&api, &mut seen, &leading) => End::Lost,
         };
-        leading.cancel();
+        leading.lost.cancel();
         if end == End::Lost {
             tracing::error!(lease = self.name, "leadership is lost");
         }
@@ -94,17 +148,26 @@ impl LeaderElection {
         }
     }
 
-    /// Renews until that has not succeeded for `renew_deadline`.
-    async fn renew(&self, api: &Api<Lease>, seen: &mut Observed) {
+    /// Renews until that has not succeeded for `renew_deadline`, or another is seen to hold the Lease.
+    async fn renew(&self, api: &Api<Lease>, seen: &mut Observed, leading: &Leadership) {
         loop {
-            tokio::time::sleep(self.retry_period).await;
+            let end = leading.end().unwrap_or_else(Instant::now);
             let round = async {
-                while !self.attempt(api, seen).await {
+                tokio::time::sleep(self.retry_period).await;
+                loop {
+                    let sent = Instant::now();
+                    if self.attempt(api, seen).await {
+                        return Some(sent);
+                    }
+                    if !self.is_leader(seen) {
+                        return None;
+                    }
                     tokio::time::sleep(self.retry_period).await;
                 }
             };
-            if tokio::time::timeout(self.renew_deadline, round).await.is_err() {
-                return;
+            match tokio::time::timeout_at(end, round).await {
+                Ok(Some(sent)) => leading.extend(sent + self.renew_deadline),
+                Ok(None) | Err(_) => return,
             }
         }
     }
@@ -262,17 +325,21 @@ mod tests {
         fake: Fake,
         stop: CancellationToken,
         leading: Arc<AtomicU32>,
+        leadership: Arc<Mutex<Option<Leadership>>>,
         task: tokio::task::JoinHandle<()>,
     }
 
     fn rig() -> Rig {
         let (fake, stop, leading) = (Fake::new(), CancellationToken::new(), Arc::new(AtomicU32::new(0)));
         let (client, token, flag) = (fake.client(), stop.clone(), leading.clone());
+        let leadership: Arc<Mutex<Option<Leadership>>> = Arc::default();
+        let held = leadership.clone();
         let task = tokio::spawn(async move {
             let e = LeaderElection::new("kube-system", "x", "me");
-            let lead = |t: CancellationToken| async move {
+            let lead = |l: Leadership| async move {
                 flag.store(1, Ordering::SeqCst);
-                t.cancelled().await;
+                held.lock().replace(l.clone());
+                l.lost().cancelled().await;
                 flag.store(2, Ordering::SeqCst);
             };
             e.run(client, token, lead).await;
@@ -281,6 +348,7 @@ mod tests {
             fake,
             stop,
             leading,
+            leadership,
             task,
         }
     }
@@ -360,8 +428,43 @@ mod tests {
         assert_eq!(r.leading.load(Ordering::SeqCst), 2);
         let spent = start.elapsed().as_secs();
         assert!(
-            (12..15).contains(&spent),
+            (9..=10).contains(&spent),
             "given up after {spent} s, before the lease of 15 s expires"
         );
+    }
+
+    /// A process that stood still while another took the Lease must not go on for a while as if nothing were.
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_stood_still_leads_no_more() {
+        let r = rig();
+        r.fake.next().await.status(404, "NotFound");
+        accept(r.fake.next().await);
+        accept(r.fake.next().await);
+        let leadership = r.leadership.lock().clone().unwrap();
+        assert!(leadership.holds());
+        // Time goes on, and nothing of this process runs.
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert!(!leadership.holds(), "before any of its tasks has run");
+        tokio::select! {
+            done = r.task => done.unwrap(),
+            q = r.fake.next() => panic!("{} {}", q.method, q.path),
+        }
+        assert_eq!(r.leading.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_sees_another_gives_up_at_once() {
+        let r = rig();
+        r.fake.next().await.status(404, "NotFound");
+        accept(r.fake.next().await);
+        let renewed = Instant::now();
+        r.fake.next().await.status(409, "Conflict");
+        r.fake
+            .next()
+            .await
+            .answer(200, lease("other", "2020-01-01T00:00:00.000000Z"));
+        r.task.await.unwrap();
+        assert_eq!(r.leading.load(Ordering::SeqCst), 2);
+        assert!(renewed.elapsed() < Duration::from_secs(5), "{:?}", renewed.elapsed());
     }
 }

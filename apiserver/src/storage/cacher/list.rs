@@ -71,6 +71,7 @@ impl Cacher {
             self.loaded().await?;
             match read {
                 Read::Any => {}
+                Read::Newest if seeded!(StaleList) => {}
                 Read::AtLeast(r) | Read::Exactly(r) => self.fresh(r).await?,
                 Read::Newest => {
                     let now = self.storage.current_revision().await?;

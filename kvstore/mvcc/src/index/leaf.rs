@@ -1,89 +1,24 @@
-//! A packed leaf: the keys of up to [`LEAF_MAX`] entries lie in one buffer, their versions in one vector.
+//! A packed leaf: up to [`LEAF_MAX`] entries in one vector, and in one buffer what tells their keys apart. What the keys
+//! begin with together is there once.
 
+use super::entry::{Entry, Recorded};
+use super::weight::Weight;
 use crate::revision::{Rev, Version};
+use std::cmp::Ordering;
 
-/// Entries in a leaf; a full one splits in two halves.
+/// Entries in a leaf; a full one splits.
 pub const LEAF_MAX: usize = 64;
 /// Two neighbours that together hold at most this many entries become one.
 pub const LEAF_MERGE: usize = LEAF_MAX / 2;
-
-/// What the index knows of one key.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    key_at: u32,
-    key_len: u32,
-    /// The latest change.
-    pub latest: Version,
-    /// Revision of the creation of the current life; of no meaning for a deleted key.
-    pub create: i64,
-    /// Changes since the creation; 0 for a deleted key.
-    pub version: i64,
-    /// Older changes that are not compacted, ascending. Most keys have none.
-    #[expect(
-        clippy::box_collection,
-        reason = "8 bytes instead of 24 in every entry; most are empty"
-    )]
-    older: Option<Box<Vec<Version>>>,
-}
-
-impl Entry {
-    pub fn is_live(&self) -> bool {
-        !self.latest.tombstone
-    }
-
-    /// The last change at or below `main`.
-    pub fn at(&self, main: i64) -> Option<Version> {
-        if self.latest.rev.main <= main {
-            return Some(self.latest);
-        }
-        let older = self.older.as_ref()?;
-        let n = older.partition_point(|v| v.rev.main <= main);
-        n.checked_sub(1).and_then(|i| older.get(i)).copied()
-    }
-
-    fn push(&mut self, next: Version) {
-        self.older.get_or_insert_default().push(self.latest);
-        self.latest = next;
-    }
-
-    /// Whether a compaction could find anything to drop here.
-    pub fn has_past(&self) -> bool {
-        self.older.is_some() || self.latest.tombstone
-    }
-
-    /// Drops what no read at or above `bound` can see, telling each to `dead`. True: nothing is left of the key.
-    /// A deletion exactly at the bound stays, for a watch that starts there.
-    pub fn trim(&mut self, bound: i64, mut dead: impl FnMut(Version)) -> bool {
-        let keep_from = |versions: &[Version], latest: Version| -> usize {
-            if latest.rev.main <= bound {
-                return versions.len();
-            }
-            versions.partition_point(|v| v.rev.main <= bound).saturating_sub(1)
-        };
-        if let Some(older) = &mut self.older {
-            let mut cut = keep_from(older, self.latest);
-            if let Some(first) = older.get(cut)
-                && first.tombstone
-                && first.rev.main < bound
-            {
-                cut += 1;
-            }
-            older.drain(..cut).for_each(&mut dead);
-            if older.is_empty() {
-                self.older = None;
-            }
-        }
-        if self.older.is_none() && self.latest.tombstone && self.latest.rev.main < bound {
-            dead(self.latest);
-            return true;
-        }
-        false
-    }
-}
+/// Entries, and bytes of keys, that a leaf gets room for at a time.
+const GROW_ENTRIES: usize = 8;
+const GROW_KEY_BYTES: usize = 128;
 
 #[derive(Default)]
 pub struct Leaf {
+    /// First what all keys begin with, then the rest of each, in no order.
     keys: Vec<u8>,
+    shared: u32,
     entries: Vec<Entry>,
 }
 
@@ -96,7 +31,44 @@ pub struct Changed {
     pub version: i64,
 }
 
+/// A new version of a key: what is needed to know how long its record is.
+#[derive(Clone, Copy, Debug)]
+pub struct NewVersion {
+    pub rev: Rev,
+    pub value_bytes: usize,
+    pub lease: i64,
+}
+
+impl NewVersion {
+    fn recorded(&self, key: &[u8], create: i64, version: i64) -> Recorded {
+        let bytes = crate::record::bytes_of(&crate::record::Shape {
+            key: key.len(),
+            create,
+            main: self.rev.main,
+            version,
+            value: self.value_bytes,
+            lease: self.lease,
+        });
+        Recorded {
+            version: Version {
+                rev: self.rev,
+                tombstone: false,
+            },
+            bytes,
+        }
+    }
+}
+
+fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 impl Leaf {
+    /// Of ascending entries whose whole keys lie in a buffer.
+    pub fn build(keys: &[u8], entries: Vec<Entry>) -> Leaf {
+        Self::of(&[], keys, entries, 0)
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -105,26 +77,58 @@ impl Leaf {
         self.entries.is_empty()
     }
 
-    pub fn live(&self) -> usize {
-        self.entries.iter().filter(|e| e.is_live()).count()
+    pub fn weight(&self) -> Weight {
+        self.entries.iter().map(Entry::weight).sum()
     }
 
-    fn key_of<'a>(keys: &'a [u8], entry: &Entry) -> &'a [u8] {
+    /// What all keys begin with.
+    fn shared(&self) -> &[u8] {
+        self.keys.get(..self.shared as usize).unwrap_or_default()
+    }
+
+    /// What comes after that in one of them.
+    fn own<'a>(keys: &'a [u8], entry: &Entry) -> &'a [u8] {
         keys.get(entry.key_at as usize..(entry.key_at + entry.key_len) as usize)
             .unwrap_or_default()
     }
 
-    pub fn key(&self, at: usize) -> &[u8] {
-        self.entries.get(at).map_or(&[], |e| Self::key_of(&self.keys, e))
+    /// Writes a key over what is in `out`.
+    pub fn key_into(&self, at: usize, out: &mut Vec<u8>) {
+        out.clear();
+        if let Some(entry) = self.entries.get(at) {
+            out.extend_from_slice(self.shared());
+            out.extend_from_slice(Self::own(&self.keys, entry));
+        }
+    }
+
+    pub fn key(&self, at: usize) -> Vec<u8> {
+        let mut key = Vec::new();
+        self.key_into(at, &mut key);
+        key
+    }
+
+    /// Where a key lies against what all keys here begin with; when it begins so too, what is left of it.
+    fn against_shared<'k>(&self, key: &'k [u8]) -> Result<&'k [u8], Ordering> {
+        let shared = self.shared();
+        match key.split_at_checked(shared.len()) {
+            Some((begin, rest)) if begin == shared => Ok(rest),
+            _ => Err(key.cmp(shared)),
+        }
     }
 
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        self.entries.binary_search_by(|e| Self::key_of(&self.keys, e).cmp(key))
+        match self.against_shared(key) {
+            Ok(rest) => self.entries.binary_search_by(|e| Self::own(&self.keys, e).cmp(rest)),
+            Err(Ordering::Greater) => Err(self.entries.len()),
+            Err(_) => Err(0),
+        }
     }
 
     /// Position of the first key at or above `key`.
     pub fn lower_bound(&self, key: &[u8]) -> usize {
-        self.entries.partition_point(|e| Self::key_of(&self.keys, e) < key)
+        match self.find(key) {
+            Ok(at) | Err(at) => at,
+        }
     }
 
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
@@ -139,73 +143,81 @@ impl Leaf {
         self.entries.get_mut(at)
     }
 
-    /// Live entries below position `at`.
-    pub fn live_before(&self, at: usize) -> usize {
-        self.entries.iter().take(at).filter(|e| e.is_live()).count()
+    /// Of the entries below position `at`.
+    pub fn weight_before(&self, at: usize) -> Weight {
+        self.entries.iter().take(at).map(Entry::weight).sum()
     }
 
-    fn insert(&mut self, at: usize, key: &[u8], latest: Version, create: i64, version: i64) {
-        let entry = Entry {
-            key_at: self.keys.len() as u32,
-            key_len: key.len() as u32,
-            latest,
-            create,
-            version,
-            older: None,
-        };
-        self.keys.extend_from_slice(key);
+    fn insert(&mut self, at: usize, key: &[u8], entry: Entry) {
+        if self.against_shared(key).is_err() {
+            let shared = shared_bytes(key, self.shared());
+            self.repack(shared);
+        }
+        let own = key.get(self.shared as usize..).unwrap_or_default();
+        if self.keys.capacity() - self.keys.len() < own.len() {
+            self.keys.reserve_exact(own.len().max(GROW_KEY_BYTES));
+        }
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(GROW_ENTRIES);
+        }
+        let entry = entry.placed(self.keys.len(), own.len());
+        self.keys.extend_from_slice(own);
         self.entries.insert(at, entry);
     }
 
-    pub fn put(&mut self, key: &[u8], rev: Rev) -> Changed {
-        let next = Version { rev, tombstone: false };
-        match self.find(key) {
-            Err(at) => {
-                self.insert(at, key, next, rev.main, 1);
-                Changed {
-                    previous: None,
-                    create: rev.main,
-                    version: 1,
-                }
-            }
-            Ok(at) => {
-                let entry = &mut self.entries[at];
-                let previous = entry.is_live().then_some(entry.latest);
-                if previous.is_some() {
-                    entry.version += 1;
-                } else {
-                    entry.create = rev.main;
-                    entry.version = 1;
-                }
-                entry.push(next);
-                Changed {
-                    previous,
-                    create: entry.create,
-                    version: entry.version,
-                }
-            }
+    /// Also tells by how much the weight changes.
+    pub fn put(&mut self, key: &[u8], new: &NewVersion) -> (Changed, Weight) {
+        let found = self.find(key);
+        let entry = found.ok().and_then(|at| self.entries.get_mut(at));
+        let before = entry.as_ref().map_or_else(Weight::default, |e| e.weight());
+        let previous = entry.as_ref().filter(|e| e.is_live()).map(|e| e.latest());
+        let (create, version) = match &entry {
+            Some(entry) if entry.is_live() => (entry.create, entry.version + 1),
+            _ => (new.rev.main, 1),
+        };
+        let recorded = new.recorded(key, create, version);
+        match (entry, found) {
+            (Some(entry), _) => entry.push(recorded, create, version),
+            (None, Ok(at) | Err(at)) => self.insert(at, key, Entry::new(recorded, create, version)),
         }
+        let changed = Changed {
+            previous,
+            create,
+            version,
+        };
+        (changed, Weight::of_record(recorded.bytes) - before)
     }
 
-    /// Marks a live key deleted; `None` when there is nothing to delete.
-    pub fn tombstone(&mut self, key: &[u8], rev: Rev) -> Option<Version> {
+    /// Marks a live key deleted; `None` when there is nothing to delete. Also tells by how much the weight changes.
+    pub fn tombstone(&mut self, key: &[u8], rev: Rev) -> Option<(Version, Weight)> {
         let at = self.find(key).ok()?;
         let entry = self.entries.get_mut(at).filter(|e| e.is_live())?;
-        let previous = entry.latest;
-        entry.push(Version { rev, tombstone: true });
-        entry.version = 0;
-        Some(previous)
+        let (previous, before) = (entry.latest(), entry.weight());
+        let recorded = Recorded {
+            version: Version { rev, tombstone: true },
+            // Nobody is ever sent it.
+            bytes: 0,
+        };
+        entry.push(recorded, entry.create, 0);
+        Some((previous, Weight::default() - before))
     }
 
     /// Adds a change read back from disk; for one key they come in ascending order.
-    pub fn load(&mut self, key: &[u8], change: Version, create: i64, version: i64) {
+    pub fn load(&mut self, key: &[u8], change: Recorded, create: i64, version: i64) -> Weight {
+        let new = Entry::new(change, create, version);
+        let weight = new.weight();
         match self.find(key) {
-            Err(at) => self.insert(at, key, change, create, version),
+            Err(at) => {
+                self.insert(at, key, new);
+                weight
+            }
             Ok(at) => {
-                let entry = &mut self.entries[at];
-                entry.push(change);
-                entry.create = create;
-                entry.version = version;
+                let Some(entry) = self.entries.get_mut(at) else {
+                    return Weight::default();
+                };
+                let before = entry.weight();
+                entry.push(change, create, version);
+                weight - before
             }
         }
     }
@@ -214,43 +226,75 @@ impl Leaf {
         let at = self.find(key).ok()?;
         let removed = self.entries.remove(at);
         let used: usize = self.entries.iter().map(|e| e.key_len as usize).sum();
-        if used < self.keys.len() / 2 {
-            self.repack();
+        if used < (self.keys.len() - self.shared as usize) / 2 {
+            self.repack(self.shared as usize);
         }
         Some(removed)
     }
 
-    /// Splits the upper half off; `self` keeps the lower one.
-    pub fn split(&mut self) -> Leaf {
-        let mut upper = Leaf::default();
-        for entry in self.entries.split_off(self.entries.len() / 2) {
-            upper.adopt(Self::key_of(&self.keys, &entry), entry.clone());
-        }
-        self.repack();
+    /// Splits the entries from a position on off; `self` keeps those before.
+    pub fn split(&mut self, at: usize) -> Leaf {
+        let moved = self.entries.split_off(at);
+        let upper = Self::of(self.shared(), &self.keys, moved, GROW_ENTRIES);
+        let lower = std::mem::take(&mut self.entries);
+        *self = Self::of(self.shared(), &self.keys, lower, GROW_ENTRIES);
         upper
+    }
+
+    /// A leaf of its own for ascending entries whose keys lie in another's buffer, with room for some more.
+    fn of(shared: &[u8], keys: &[u8], entries: Vec<Entry>, room: usize) -> Leaf {
+        // The first and the last key say what all have in common.
+        let ends = (entries.first(), entries.last());
+        let more = match ends {
+            (Some(a), Some(b)) => shared_bytes(Self::own(keys, a), Self::own(keys, b)),
+            _ => 0,
+        };
+        let common = entries.first().map_or(&[][..], |e| Self::own(keys, e)).get(..more);
+        let rest: usize = entries.iter().map(|e| e.key_len as usize - more).sum();
+        let mut leaf = Leaf {
+            keys: Vec::with_capacity(shared.len() + more + rest),
+            shared: (shared.len() + more) as u32,
+            // Vec::split_off and what is left of it both keep more room than they need.
+            entries: Vec::with_capacity(entries.len() + room),
+        };
+        leaf.keys.extend_from_slice(shared);
+        leaf.keys.extend_from_slice(common.unwrap_or_default());
+        for entry in entries {
+            let own = Self::own(keys, &entry).get(more..).unwrap_or_default();
+            let key_at = leaf.keys.len();
+            leaf.keys.extend_from_slice(own);
+            leaf.entries.push(entry.placed(key_at, own.len()));
+        }
+        leaf
     }
 
     /// Takes over the entries of the next leaf.
     pub fn append(&mut self, other: Leaf) {
-        for entry in other.entries {
-            self.adopt(Self::key_of(&other.keys, &entry), entry.clone());
+        let mut key = Vec::new();
+        for (at, entry) in other.entries.iter().enumerate() {
+            other.key_into(at, &mut key);
+            self.insert(self.entries.len(), &key, entry.clone());
         }
     }
 
-    fn adopt(&mut self, key: &[u8], entry: Entry) {
-        let key_at = self.keys.len() as u32;
-        self.keys.extend_from_slice(key);
-        self.entries.push(Entry { key_at, ..entry });
-    }
-
-    fn repack(&mut self) {
-        let used: usize = self.entries.iter().map(|e| e.key_len as usize).sum();
-        let mut keys = Vec::with_capacity(used);
+    /// Writes the buffer anew, with so many bytes in common, at most as many as now.
+    fn repack(&mut self, shared: usize) {
+        let old = std::mem::take(&mut self.keys);
+        let all = old.get(..self.shared as usize).unwrap_or_default();
+        let shared = shared.min(all.len());
+        let (common, each) = all.split_at(shared);
+        let used: usize = self.entries.iter().map(|e| e.key_len as usize + each.len()).sum();
+        let mut keys = Vec::with_capacity(shared + used);
+        keys.extend_from_slice(common);
         for entry in &mut self.entries {
+            let own = Self::own(&old, entry);
             let key_at = keys.len() as u32;
-            keys.extend_from_slice(Self::key_of(&self.keys, entry));
+            keys.extend_from_slice(each);
+            keys.extend_from_slice(own);
             entry.key_at = key_at;
+            entry.key_len += each.len() as u32;
         }
         self.keys = keys;
+        self.shared = shared as u32;
     }
 }

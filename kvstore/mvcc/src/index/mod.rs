@@ -1,12 +1,19 @@
 //! The ordered index of all keys, in memory: where the versions of each key are in `data`.
 //!
-//! A B-tree with packed leaves and the number of live keys below each child, so that counting the keys of a range
-//! at the current revision costs O(log n). Deleted keys stay until a compaction drops them.
+//! A B-tree with packed leaves, and below each child the number of live keys and the bytes that a list of them takes,
+//! so that both are told of any range at the current revision in O(log n). Deleted keys stay until a compaction drops
+//! them.
 
+mod build;
+mod entry;
 mod leaf;
 mod node;
+mod weight;
 
-pub use leaf::{Changed, Entry};
+pub use build::{Builder, Built};
+pub use entry::{Entry, Recorded};
+pub use leaf::{Changed, NewVersion};
+pub use weight::{Weight, listed_bytes};
 
 use crate::keyrange::{End, KeyRange};
 use crate::revision::{Rev, Version};
@@ -41,20 +48,20 @@ impl KeyIndex {
 
     /// Keys that exist at the current revision.
     pub fn live(&self) -> usize {
-        self.root.live()
+        self.root.weight().keys as usize
     }
 
-    pub fn put(&mut self, key: &[u8], rev: Rev) -> Changed {
-        self.change(key, &Change::Put(rev))
+    pub fn put(&mut self, key: &[u8], new: NewVersion) -> Changed {
+        self.change(key, &Change::Put(new))
     }
 
     /// `None` when there is no such key to delete.
     pub fn tombstone(&mut self, key: &[u8], rev: Rev) -> Option<Version> {
-        self.root.tombstone(key, rev)
+        self.root.tombstone(key, rev).map(|(previous, _)| previous)
     }
 
     /// Adds a change read back from disk; for one key they must come in ascending order.
-    pub fn load(&mut self, key: &[u8], change: Version, create: i64, version: i64) {
+    pub fn load(&mut self, key: &[u8], change: Recorded, create: i64, version: i64) {
         self.change(
             key,
             &Change::Load {
@@ -78,14 +85,19 @@ impl KeyIndex {
         self.root.collapse();
     }
 
+    /// Of the keys of the range at the current revision, in O(log n).
+    pub fn weight(&self, range: &KeyRange) -> Weight {
+        match &range.end {
+            _ if range.is_empty() => Weight::default(),
+            End::Single => self.get(&range.start).map_or_else(Weight::default, Entry::weight),
+            End::Before(end) => self.root.weight_before(end) - self.root.weight_before(&range.start),
+            End::Unbounded => self.root.weight() - self.root.weight_before(&range.start),
+        }
+    }
+
     /// Number of keys of the range at the current revision, in O(log n).
     pub fn count_live(&self, range: &KeyRange) -> usize {
-        match &range.end {
-            _ if range.is_empty() => 0,
-            End::Single => usize::from(self.get(&range.start).is_some_and(Entry::is_live)),
-            End::Before(end) => self.root.rank(end) - self.root.rank(&range.start),
-            End::Unbounded => self.root.live() - self.root.rank(&range.start),
-        }
+        self.weight(range).keys as usize
     }
 
     /// Visits the entries of the range from `from` on (deleted ones too), ascending, until `visit` breaks.

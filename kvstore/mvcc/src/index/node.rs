@@ -1,11 +1,13 @@
-//! Inner nodes of the key index: children with a separator and the number of live keys below each.
+//! Inner nodes of the key index: children with a separator and the weight of what lives below each.
 
-use super::leaf::{Changed, Entry, LEAF_MAX, LEAF_MERGE, Leaf};
+use super::entry::{Entry, Recorded};
+use super::leaf::{Changed, LEAF_MAX, LEAF_MERGE, Leaf, NewVersion};
+use super::weight::Weight;
 use crate::revision::{Rev, Version};
 use std::ops::ControlFlow;
 
 /// Children of an inner node; a full one splits in two halves.
-const INNER_MAX: usize = 64;
+pub const INNER_MAX: usize = 64;
 
 pub enum Node {
     Leaf(Leaf),
@@ -14,23 +16,20 @@ pub enum Node {
 
 pub struct Child {
     /// No key below this child is smaller. Of no meaning for the first child of a node.
-    separator: Box<[u8]>,
-    /// Live keys below this child.
-    live: usize,
-    node: Node,
-}
-
-/// The upper half of a node that became too large.
-pub struct Split {
-    separator: Box<[u8]>,
-    live: usize,
-    node: Node,
+    pub separator: Box<[u8]>,
+    /// Of what lives below this child.
+    pub weight: Weight,
+    pub node: Node,
 }
 
 /// One change of one key.
 pub enum Change {
-    Put(Rev),
-    Load { change: Version, create: i64, version: i64 },
+    Put(NewVersion),
+    Load {
+        change: Recorded,
+        create: i64,
+        version: i64,
+    },
 }
 
 fn child_of(children: &[Child], key: &[u8]) -> usize {
@@ -48,84 +47,83 @@ impl Node {
         }
     }
 
-    pub fn live(&self) -> usize {
+    /// Of all that lives below it.
+    pub fn weight(&self) -> Weight {
         match self {
-            Node::Leaf(leaf) => leaf.live(),
-            Node::Inner(children) => children.iter().map(|c| c.live).sum(),
+            Node::Leaf(leaf) => leaf.weight(),
+            Node::Inner(children) => children.iter().map(|c| c.weight).sum(),
         }
     }
 
-    /// Live keys below `key`.
-    pub fn rank(&self, key: &[u8]) -> usize {
+    /// Of what lives below `key`.
+    pub fn weight_before(&self, key: &[u8]) -> Weight {
         match self {
-            Node::Leaf(leaf) => leaf.live_before(leaf.lower_bound(key)),
+            Node::Leaf(leaf) => leaf.weight_before(leaf.lower_bound(key)),
             Node::Inner(children) => {
                 let at = child_of(children, key);
-                let before: usize = children.iter().take(at).map(|c| c.live).sum();
-                before + children.get(at).map_or(0, |c| c.node.rank(key))
+                let before: Weight = children.iter().take(at).map(|c| c.weight).sum();
+                before
+                    + children
+                        .get(at)
+                        .map_or_else(Weight::default, |c| c.node.weight_before(key))
             }
         }
     }
 
-    /// Applies a change; also tells by how much the number of live keys changed, and what split off.
-    pub fn change(&mut self, key: &[u8], change: &Change) -> (Changed, isize, Option<Split>) {
+    /// Applies a change; also tells by how much the weight changed, and what split off: the upper part of a node that
+    /// became too large.
+    pub fn change(&mut self, key: &[u8], change: &Change) -> (Changed, Weight, Option<Child>) {
         match self {
             Node::Leaf(leaf) => {
-                let before = leaf.get(key).is_some_and(Entry::is_live);
-                let changed = match *change {
-                    Change::Put(rev) => leaf.put(key, rev),
+                let (changed, delta) = match *change {
+                    Change::Put(ref new) => leaf.put(key, new),
                     Change::Load {
                         change,
                         create,
                         version,
                     } => {
-                        leaf.load(key, change, create, version);
-                        Changed {
+                        let changed = Changed {
                             previous: None,
                             create,
                             version,
-                        }
+                        };
+                        (changed, leaf.load(key, change, create, version))
                     }
                 };
-                let after = leaf.get(key).is_some_and(Entry::is_live);
                 let split = (leaf.len() > LEAF_MAX).then(|| {
-                    let upper = leaf.split();
-                    Split {
+                    let upper = leaf.split(split_at(leaf.len(), leaf.find(key).unwrap_or_default()));
+                    Child {
                         separator: upper.key(0).into(),
-                        live: upper.live(),
+                        weight: upper.weight(),
                         node: Node::Leaf(upper),
                     }
                 });
-                (changed, isize::from(after) - isize::from(before), split)
+                (changed, delta, split)
             }
             Node::Inner(children) => {
                 let at = child_of(children, key);
                 let child = &mut children[at];
                 let (changed, delta, split) = child.node.change(key, change);
-                child.live = child.live.saturating_add_signed(delta);
-                if let Some(split) = split {
-                    child.live -= split.live;
-                    let upper = Child {
-                        separator: split.separator,
-                        live: split.live,
-                        node: split.node,
-                    };
+                child.weight += delta;
+                if let Some(upper) = split {
+                    child.weight -= upper.weight;
                     children.insert(at + 1, upper);
                 }
-                (changed, delta, split_inner(children))
+                (changed, delta, split_inner(children, at + 1))
             }
         }
     }
 
-    pub fn tombstone(&mut self, key: &[u8], rev: Rev) -> Option<Version> {
+    /// What was there, and by how much the weight changed.
+    pub fn tombstone(&mut self, key: &[u8], rev: Rev) -> Option<(Version, Weight)> {
         match self {
             Node::Leaf(leaf) => leaf.tombstone(key, rev),
             Node::Inner(children) => {
                 let at = child_of(children, key);
                 let child = children.get_mut(at)?;
-                let previous = child.node.tombstone(key, rev)?;
-                child.live -= 1;
-                Some(previous)
+                let (previous, delta) = child.node.tombstone(key, rev)?;
+                child.weight += delta;
+                Some((previous, delta))
             }
         }
     }
@@ -137,13 +135,25 @@ impl Node {
             Node::Inner(children) => {
                 let at = child_of(children, key);
                 let removed = children.get_mut(at)?.node.remove(key)?;
-                if removed.is_live() {
-                    children[at].live -= 1;
+                if let Some(child) = children.get_mut(at) {
+                    child.weight -= removed.weight();
                 }
                 join(children, at.saturating_sub(1));
                 join(children, at);
                 Some(removed)
             }
+        }
+    }
+
+    /// Leaves, and entries in them.
+    #[cfg(test)]
+    pub fn leaves(&self) -> (usize, usize) {
+        match self {
+            Node::Leaf(leaf) => (1, leaf.len()),
+            Node::Inner(children) => children
+                .iter()
+                .map(|c| c.node.leaves())
+                .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
         }
     }
 
@@ -168,29 +178,27 @@ impl Node {
         }
     }
 
-    /// The root grows: its halves become children of a new one.
-    pub fn grow(&mut self, split: Split) {
+    /// The root grows: it and what split off become children of a new one.
+    pub fn grow(&mut self, upper: Child) {
         let lower = std::mem::replace(self, Node::Inner(Vec::with_capacity(2)));
         let Node::Inner(children) = self else { return };
         children.push(Child {
             separator: Box::default(),
-            live: lower.live(),
+            weight: lower.weight(),
             node: lower,
         });
-        children.push(Child {
-            separator: split.separator,
-            live: split.live,
-            node: split.node,
-        });
+        children.push(upper);
     }
 
     /// Entries from `start` on, ascending, until `visit` breaks.
     pub fn walk<B>(&self, start: &[u8], visit: &mut impl FnMut(&[u8], &Entry) -> ControlFlow<B>) -> ControlFlow<B> {
         match self {
             Node::Leaf(leaf) => {
+                let mut key = Vec::new();
                 for at in leaf.lower_bound(start)..leaf.len() {
                     if let Some(entry) = leaf.entry(at) {
-                        visit(leaf.key(at), entry)?;
+                        leaf.key_into(at, &mut key);
+                        visit(&key, entry)?;
                     }
                 }
             }
@@ -211,8 +219,9 @@ impl Node {
     ) -> ControlFlow<B> {
         match self {
             Node::Leaf(leaf) => {
+                let mut key = Vec::new();
                 for at in leaf.lower_bound(start)..leaf.len() {
-                    let key: smallvec::SmallVec<[u8; 128]> = leaf.key(at).into();
+                    leaf.key_into(at, &mut key);
                     if let Some(entry) = leaf.entry_mut(at) {
                         visit(&key, entry)?;
                     }
@@ -229,19 +238,23 @@ impl Node {
     }
 }
 
-fn split_inner(children: &mut Vec<Child>) -> Option<Split> {
+/// Where a node splits that became too large by what is now at `new`: what grows at its end leaves full nodes behind.
+fn split_at(len: usize, new: usize) -> usize {
+    if new + 1 == len { new } else { len / 2 }
+}
+
+fn split_inner(children: &mut Vec<Child>, new: usize) -> Option<Child> {
     if children.len() <= INNER_MAX {
         return None;
     }
-    let mut upper = children.split_off(children.len() / 2);
+    let mut upper = children.split_off(split_at(children.len(), new));
     let separator = upper
         .first_mut()
         .map(|c| std::mem::take(&mut c.separator))
         .unwrap_or_default();
-    let live = upper.iter().map(|c| c.live).sum();
-    Some(Split {
+    Some(Child {
         separator,
-        live,
+        weight: upper.iter().map(|c| c.weight).sum(),
         node: Node::Inner(upper),
     })
 }
@@ -262,7 +275,7 @@ fn join(children: &mut Vec<Child>, at: usize) {
     }
     let next = children.remove(at + 1);
     let Some(child) = children.get_mut(at) else { return };
-    child.live += next.live;
+    child.weight += next.weight;
     match (&mut child.node, next.node) {
         (Node::Leaf(a), Node::Leaf(b)) => a.append(b),
         (Node::Inner(a), Node::Inner(mut b)) => {

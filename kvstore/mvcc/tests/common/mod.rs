@@ -1,4 +1,5 @@
-//! What the tests of this crate share.
+//! What the tests of this crate share; not every one uses all of it.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -109,7 +109,7 @@ async fn the_log_is_purged_below_what_is_flushed_and_no_further() {
     let mut o = options(&dir);
     o.segment_bytes = 8 << 10;
     o.flush_log_bytes = 16 << 10;
-    let node = Node::start(o.clone(), Recorder::open(&persisted)).await.unwrap();
+    let node = Node::start_alone(o.clone(), Recorder::open(&persisted)).await.unwrap();
     let big = Bytes::from(vec![7u8; 1000]);
     for _ in 0..400 {
         node.propose(big.clone()).await.unwrap();
@@ -127,7 +127,7 @@ async fn the_log_is_purged_below_what_is_flushed_and_no_further() {
     drop(node);
     let mut again = o;
     again.dir = copy;
-    let node = Node::start(again, Recorder::open(&state)).await.unwrap();
+    let node = Node::start_alone(again, Recorder::open(&state)).await.unwrap();
     assert_eq!(node.machine().commands().len(), 400);
 }
 
@@ -139,12 +139,12 @@ async fn a_lost_log_or_a_lost_state_is_refused() {
     let mut o = options(&dir);
     o.segment_bytes = 8 << 10;
     o.flush_log_bytes = 8 << 10;
-    let node = Node::start(o.clone(), Recorder::open(&persisted)).await.unwrap();
+    let node = Node::start_alone(o.clone(), Recorder::open(&persisted)).await.unwrap();
     for _ in 0..50 {
         node.propose(Bytes::from(vec![7u8; 1000])).await.unwrap();
     }
     node.shutdown().await.unwrap();
-    let lost_state = Node::start(o.clone(), Recorder::open(&Persisted::default()))
+    let lost_state = Node::start_alone(o.clone(), Recorder::open(&Persisted::default()))
         .await
         .err();
     assert!(
@@ -153,13 +153,13 @@ async fn a_lost_log_or_a_lost_state_is_refused() {
     );
     let mut empty = o.clone();
     empty.dir = root.path().join("empty");
-    let lost_log = Node::start(empty, Recorder::open(&persisted)).await.err();
+    let lost_log = Node::start_alone(empty, Recorder::open(&persisted)).await.err();
     assert!(
         matches!(&lost_log, Some(Error::Fatal(m)) if m.contains("the log was lost")),
         "{lost_log:?}"
     );
     // And a start that failed leaves the folder free for the right one.
-    Node::start(o, Recorder::open(&persisted)).await.unwrap();
+    Node::start_alone(o, Recorder::open(&persisted)).await.unwrap();
 }
 
 struct Switch(AtomicBool);
@@ -182,7 +182,9 @@ async fn a_failed_sync_ends_the_node() {
     let disk = Arc::new(Switch(AtomicBool::new(false)));
     let mut o = options(dir.path());
     o.disk = Some(disk.clone());
-    let node = Node::start(o, Recorder::open(&Persisted::default())).await.unwrap();
+    let node = Node::start_alone(o, Recorder::open(&Persisted::default()))
+        .await
+        .unwrap();
     node.propose(command(1)).await.unwrap();
     let failed = tokio::spawn(node.failed());
     disk.0.store(true, Ordering::SeqCst);

@@ -1,14 +1,22 @@
 //! A state machine whose "disk" the tests hold, and the helpers they share.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod crash;
+mod faults;
 mod group;
+mod holes;
+mod network;
+mod scribe;
 mod store;
 mod suite;
 
 use crate::{Node, Options};
 use bytes::Bytes;
-use keelson_mvcc::{AppliedState, LogEntry, StateMachine, state_machine::StorageError};
+use keelson_mvcc::{
+    AppliedState, LogEntry, StateMachine,
+    state_machine::{SnapshotChunk, SnapshotReader, SnapshotWriter, StorageError},
+};
 use parking_lot::Mutex;
 use std::{path::Path, sync::Arc};
 
@@ -23,7 +31,7 @@ pub struct Content {
 pub type Persisted = Arc<Mutex<Content>>;
 
 pub struct Recorder {
-    live: Mutex<Content>,
+    live: Arc<Mutex<Content>>,
     persisted: Persisted,
     pub largest_batch: Mutex<usize>,
     pub flushes: Mutex<usize>,
@@ -39,7 +47,7 @@ impl Recorder {
     }
 
     fn new(persisted: &Persisted, strict: bool) -> Self {
-        let live = Mutex::new(persisted.lock().clone());
+        let live = Arc::new(Mutex::new(persisted.lock().clone()));
         Recorder {
             live,
             persisted: persisted.clone(),
@@ -94,6 +102,79 @@ impl StateMachine for Recorder {
         *self.persisted.lock() = self.live.lock().clone();
         Ok(())
     }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        Ok(Box::new(Copy(self.live.lock().clone())))
+    }
+
+    fn begin_install(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        Ok(Box::new(Staged {
+            live: self.live.clone(),
+            persisted: self.persisted.clone(),
+            content: Content::default(),
+        }))
+    }
+}
+
+/// A state in pieces: first where it stands, then a command each. Tokens are counts.
+struct Copy(Content);
+
+const STATE_BYTES: usize = 16;
+
+impl SnapshotReader for Copy {
+    fn state(&self) -> &AppliedState {
+        &self.0.applied
+    }
+
+    fn chunk(&mut self, after: &[u8], _: usize) -> Result<SnapshotChunk, StorageError> {
+        let at = match after {
+            [] => 0,
+            token => usize::from_be_bytes(token.try_into().unwrap()),
+        };
+        let mut data = Vec::new();
+        if at == 0 {
+            data.extend(self.0.applied.index.to_be_bytes());
+            data.extend(self.0.applied.term.to_be_bytes());
+            data.extend(&self.0.applied.membership[..]);
+        } else {
+            let (index, command) = &self.0.commands[at - 1];
+            data.extend(index.to_be_bytes());
+            data.extend(&command[..]);
+        }
+        let next = (at < self.0.commands.len()).then(|| Bytes::copy_from_slice(&(at + 1).to_be_bytes()));
+        Ok(SnapshotChunk {
+            data: data.into(),
+            next,
+        })
+    }
+}
+
+struct Staged {
+    live: Arc<Mutex<Content>>,
+    persisted: Persisted,
+    content: Content,
+}
+
+impl SnapshotWriter for Staged {
+    fn add(&mut self, mut chunk: Bytes) -> Result<(), StorageError> {
+        let number = |b: Bytes| u64::from_be_bytes(b[..].try_into().unwrap());
+        if self.content.applied.index == 0 {
+            let mut head = chunk.split_to(STATE_BYTES);
+            self.content.applied.index = number(head.split_to(8));
+            self.content.applied.term = number(head);
+            self.content.applied.membership = chunk;
+        } else {
+            let index = number(chunk.split_to(8));
+            self.content.commands.push((index, chunk));
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<AppliedState, StorageError> {
+        *self.live.lock() = self.content.clone();
+        *self.persisted.lock() = self.content.clone();
+        Ok(self.content.applied)
+    }
 }
 
 pub fn options(dir: &Path) -> Options {
@@ -104,7 +185,9 @@ pub fn options(dir: &Path) -> Options {
 }
 
 pub async fn start(dir: &Path, persisted: &Persisted) -> Node<Recorder> {
-    Node::start(options(dir), Recorder::open(persisted)).await.unwrap()
+    Node::start_alone(options(dir), Recorder::open(persisted))
+        .await
+        .unwrap()
 }
 
 pub fn command(i: u64) -> Bytes {

@@ -36,7 +36,7 @@ async fn revisions_go_on_after_a_crash() {
     let data = root.path().join("data");
     let mut log = root.path().join("log0");
     for round in 1..4u64 {
-        let node = Node::start(small(&log), open(&data)).await.unwrap();
+        let node = Node::start_alone(small(&log), open(&data)).await.unwrap();
         for i in 0..300 {
             node.propose(put(i)).await.unwrap().1.unwrap();
         }

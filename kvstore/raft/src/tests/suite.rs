@@ -1,11 +1,13 @@
 //! openraft's own suite for storage, over the log and the adapter. Left out is the transfer of a snapshot between two
-//! members, which is refused on purpose until members exist.
+//! stores: there a built snapshot carries its content; here it names what is on disk, and `cluster.rs` sends them.
 #![allow(clippy::unwrap_used)]
 use super::{Persisted, Recorder};
 use crate::{
     log_store::LogStore,
-    machine::{Erased, MachineAdapter, Progress},
+    machine::{Erased, MachineAdapter, Parts, Progress},
+    marker::Marker,
     types::Types,
+    waiters::Waiters,
 };
 use keelson_wal::Wal;
 use openraft::{
@@ -25,8 +27,18 @@ impl StoreBuilder<Types, LogStore, MachineAdapter, tempfile::TempDir> for Builde
         options.tail_bytes = 256;
         let wal = Wal::open(options).unwrap();
         let machine = Arc::new(Erased(Arc::new(Recorder::new(&Persisted::default(), false))));
-        let adapter = MachineAdapter::new(machine, Arc::new(Progress::default()), u64::MAX).unwrap();
-        Ok((dir, LogStore::new(wal), adapter))
+        let marker = Arc::new(Marker::of(dir.path()));
+        let parts = Parts {
+            wal: wal.clone(),
+            machine,
+            progress: Arc::new(Progress::default()),
+            waiters: Arc::new(Waiters::new(1)),
+            marker: marker.clone(),
+            flush_log_bytes: u64::MAX,
+            flush_entries: u64::MAX,
+        };
+        let adapter = MachineAdapter::new(parts).unwrap();
+        Ok((dir, LogStore::new(wal, marker, Arc::default()), adapter))
     }
 }
 

@@ -1,9 +1,10 @@
 //! RangeStream: one read in chunks of bounded size, all at one revision that no compaction takes away meanwhile.
 
-use crate::core::{Core, REQUEST_BYTES_MAX};
+use crate::auth::Caller;
+use crate::core::Core;
 use crate::{check, status};
 use futures::stream::{self, BoxStream, StreamExt};
-use keelson_mvcc::{Cursor, SLICE_KEYS_MAX};
+use keelson_mvcc::{Asker, Cursor, SLICE_KEYS_MAX};
 use keelson_proto::etcdserverpb as pb;
 use prost::Message;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ const FIRST_CHUNK_KEYS: usize = 10;
 
 struct Chunks {
     core: Arc<Core>,
+    /// Who reads: the last chunk says that this was allowed all along.
+    asker: Asker,
     cursor: Cursor,
     keys_only: bool,
     /// Keys still to send.
@@ -23,11 +26,12 @@ struct Chunks {
     chunk_keys: usize,
 }
 
-pub async fn open(core: Arc<Core>, request: pb::RangeRequest) -> Result<RangeStream, Status> {
+pub async fn open(core: Arc<Core>, caller: &Caller, request: pb::RangeRequest) -> Result<RangeStream, Status> {
     check::range_stream(&request)?;
     if !request.serializable {
         core.barrier().await?;
     }
+    let asker = core.require_range(caller, &request.key, &request.range_end).await?;
     let cursor = core.store.cursor(&request).map_err(status::refused)?;
     let left = usize::try_from(request.limit)
         .ok()
@@ -35,6 +39,7 @@ pub async fn open(core: Arc<Core>, request: pb::RangeRequest) -> Result<RangeStr
         .unwrap_or(usize::MAX);
     let chunks = Chunks {
         core,
+        asker,
         cursor,
         keys_only: request.keys_only,
         left,
@@ -52,7 +57,7 @@ impl Chunks {
     fn next(mut self) -> (Result<pb::RangeStreamResponse, Status>, Option<Chunks>) {
         let mut kvs = match self.cursor.next(self.chunk_keys.min(self.left)) {
             Ok(kvs) => kvs,
-            Err(error) => return (Err(status::storage(&error)), None),
+            Err(error) => return (Err(status::read(error)), None),
         };
         if self.keys_only {
             kvs.iter_mut().for_each(|kv| kv.value = bytes::Bytes::new());
@@ -63,13 +68,16 @@ impl Chunks {
             ..Default::default()
         };
         let bytes = range.encoded_len();
-        if bytes < REQUEST_BYTES_MAX / 2 {
+        if bytes < self.core.limits.request_bytes / 2 {
             self.chunk_keys = (self.chunk_keys * 2).min(SLICE_KEYS_MAX);
-        } else if bytes > REQUEST_BYTES_MAX * 2 {
+        } else if bytes > self.core.limits.request_bytes.saturating_mul(2) {
             self.chunk_keys = (self.chunk_keys / 2).max(1);
         }
         let last = self.cursor.is_done() || self.left == 0;
         if last {
+            if let Err(refused) = self.core.still_allowed(&self.asker) {
+                return (Err(refused), None);
+            }
             range.header = Some(self.core.header(self.cursor.revision));
             range.count = self.cursor.count;
             range.more = !self.cursor.is_done();

@@ -1,4 +1,5 @@
 use super::Services;
+use crate::auth::Caller;
 use crate::watch::stream;
 use futures::StreamExt;
 use keelson_proto::etcdserverpb as pb;
@@ -17,11 +18,18 @@ impl pb::watch_server::Watch for Services {
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request);
         let (sender, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);
         // A broken request stream ends like a finished one: the broken connection then ends the answers.
         let requests = request.into_inner().take_while(|r| futures::future::ready(r.is_ok()));
         let requests = requests.filter_map(|r| futures::future::ready(r.ok()));
-        tokio::spawn(stream::run(self.core.clone(), requests, sender, self.stop.clone()));
+        tokio::spawn(stream::run(
+            self.core.clone(),
+            caller,
+            requests,
+            sender,
+            self.stop.clone(),
+        ));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

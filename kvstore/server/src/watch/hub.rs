@@ -4,7 +4,8 @@
 //! needs to be sure) dispatches them under one lock to the queues of the streams. A watcher whose queue is full, or
 //! all of them when the ring has turned over, is marked as lagging; its stream reads on from the store.
 
-use super::queue::{Item, Positions, Shared, Sync, Watcher};
+use super::queue::{Item, Positions, Shared};
+use super::watchers::{Sync, Watcher};
 use ahash::AHashMap;
 use keelson_mvcc::{Matcher, RevisionEvents, Store};
 use parking_lot::Mutex;
@@ -29,6 +30,16 @@ struct Inner {
 pub struct Hub {
     pub store: Arc<Store>,
     inner: Mutex<Inner>,
+}
+
+/// How many there are of everything, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    pub streams: usize,
+    pub watchers: usize,
+    /// Watchers that are behind.
+    pub lagging: usize,
+    pub events_waiting: usize,
 }
 
 /// What became of a watcher that has caught up.
@@ -65,6 +76,21 @@ impl Hub {
         }
     }
 
+    pub fn census(&self) -> Census {
+        let streams: Vec<_> = self.inner.lock().streams.values().cloned().collect();
+        let mut census = Census {
+            streams: streams.len(),
+            ..Census::default()
+        };
+        for shared in streams {
+            let queue = shared.queue.lock();
+            census.watchers += queue.watchers.len();
+            census.lagging += queue.watchers.lagging();
+            census.events_waiting += queue.events_waiting();
+        }
+        census
+    }
+
     pub fn open_stream(&self) -> (u64, Arc<Shared>) {
         let mut inner = self.inner.lock();
         let id = inner.next_stream;
@@ -79,18 +105,20 @@ impl Hub {
         let Some(shared) = inner.streams.remove(&stream) else {
             return;
         };
-        for (id, watcher) in std::mem::take(&mut shared.queue.lock().watchers) {
+        for (id, watcher) in std::mem::take(&mut shared.queue.lock().watchers).iter() {
             inner.matcher.remove(&watcher.interest.range, &(stream, id));
         }
     }
 
     /// Adds a watcher from `start` on (0: from now on) after queueing `created` with the revision of now.
-    pub fn add(&self, stream: u64, id: i64, mut watcher: Watcher, start: i64, created: impl FnOnce(i64) -> Item) {
+    pub fn add(&self, stream: u64, id: i64, watcher: Watcher, start: i64, created: impl FnOnce(i64) -> Item) {
         let mut inner = self.inner.lock();
         inner.dispatch(&self.store);
         let now = inner.dispatched;
         let from = if start > 0 { start } else { now + 1 };
-        watcher.sync = if from > now {
+        let resumes = seeded!(DuplicateAfterReconnect) && (2..=now + 1).contains(&start);
+        let from = from - i64::from(resumes);
+        let sync = if from > now {
             Sync::Synced { from }
         } else {
             Sync::Lagging { from }
@@ -103,7 +131,7 @@ impl Hub {
         }
         let mut queue = shared.queue.lock();
         queue.push(created(now));
-        queue.watchers.insert(id, watcher);
+        queue.watchers.insert(id, watcher, sync);
     }
 
     /// False: there is no such watcher. Otherwise `canceled` is queued with the revision of now.
@@ -113,7 +141,7 @@ impl Hub {
             return false;
         };
         let mut queue = shared.queue.lock();
-        let Some(watcher) = queue.watchers.remove(&id) else {
+        let Some(watcher) = queue.watchers.remove(id) else {
             return false;
         };
         inner.matcher.remove(&watcher.interest.range, &(stream, id));
@@ -131,8 +159,8 @@ impl Hub {
             return;
         };
         let mut queue = shared.queue.lock();
-        if queue.all_synced(revision) {
-            queue.push(Item::Progress { watch_id: -1, revision });
+        if queue.watchers.all_synced(revision) || seeded!(EarlyProgressNotify) {
+            queue.push_progress(-1, revision);
         }
     }
 
@@ -147,14 +175,14 @@ impl Hub {
         let mut queue = shared.queue.lock();
         let mut due = Vec::new();
         for (id, watcher) in queue.watchers.iter_mut().filter(|(_, w)| w.progress_notify) {
-            let synced = matches!(watcher.sync, Sync::Synced { from } if from <= revision + 1);
-            if watcher.quiet && synced {
-                due.push(*id);
+            let synced = matches!(watcher.sync(), Sync::Synced { from } if from <= revision + 1);
+            if watcher.quiet && (synced || seeded!(EarlyProgressNotify)) {
+                due.push(id);
             }
             watcher.quiet = true;
         }
         due.into_iter()
-            .for_each(|watch_id| queue.push(Item::Progress { watch_id, revision }));
+            .for_each(|watch_id| queue.push_progress(watch_id, revision));
     }
 
     /// A lagging watcher has seen everything below `from`: from here on the hub serves it, or it has to read on.
@@ -166,15 +194,15 @@ impl Hub {
             return Joined::Synced;
         };
         let mut queue = shared.queue.lock();
-        let Some(watcher) = queue.watchers.get_mut(&id) else {
+        let Some(watcher) = queue.watchers.get(id) else {
             return Joined::Synced;
         };
         if !synced {
-            watcher.sync = Sync::Lagging { from };
+            queue.watchers.set_sync(id, Sync::Lagging { from });
             return Joined::Behind;
         }
-        watcher.sync = Sync::Synced { from };
         inner.matcher.add(&watcher.interest.range, (stream, id));
+        queue.watchers.set_sync(id, Sync::Synced { from });
         Joined::Synced
     }
 }
@@ -194,7 +222,9 @@ impl Inner {
                 }
                 None => {
                     let newest = store.ring().newest();
-                    self.mark_all_lagging();
+                    if !seeded!(SnapshotInstallSkipsWatchers) {
+                        self.mark_all_lagging();
+                    }
                     self.dispatched = newest;
                 }
             }
@@ -223,8 +253,8 @@ impl Inner {
             return;
         };
         let mut queue = shared.queue.lock();
-        let Some(watcher) = queue.watchers.get(&id) else { return };
-        if !matches!(watcher.sync, Sync::Synced { from } if from <= revision.revision) {
+        let Some(watcher) = queue.watchers.get(id) else { return };
+        if !matches!(watcher.sync(), Sync::Synced { from } if from <= revision.revision) {
             return;
         }
         let wanted = |at: &u32| {
@@ -233,17 +263,21 @@ impl Inner {
                 .get(*at as usize)
                 .is_some_and(|e| watcher.interest.wants(e.delete))
         };
-        let positions: Positions = at.filter(wanted).collect();
+        let mut positions: Positions = at.filter(wanted).collect();
+        if seeded!(TxnEventsSplit) {
+            while positions.len() > 1 {
+                queue.push_events(id, revision, Positions::from_slice(&[positions.remove(0)]));
+            }
+        }
         if positions.is_empty() {
             return;
         }
         if !queue.push_events(id, revision, positions)
-            && let Some(watcher) = queue.watchers.get_mut(&id)
+            && let Some(watcher) = queue.watchers.get(id)
         {
-            watcher.sync = Sync::Lagging {
-                from: revision.revision,
-            };
             self.matcher.remove(&watcher.interest.range, &(stream, id));
+            let from = revision.revision;
+            queue.watchers.set_sync(id, Sync::Lagging { from });
         }
         drop(queue);
         shared.wake.notify_one();
@@ -254,11 +288,15 @@ impl Inner {
         let next = self.dispatched + 1;
         for (stream, shared) in &self.streams {
             let mut queue = shared.queue.lock();
-            for (id, watcher) in &mut queue.watchers {
-                if let Sync::Synced { from } = watcher.sync {
-                    watcher.sync = Sync::Lagging { from: from.max(next) };
-                    self.matcher.remove(&watcher.interest.range, &(*stream, *id));
+            let mut behind = Vec::new();
+            for (id, watcher) in queue.watchers.iter() {
+                if let Sync::Synced { from } = watcher.sync() {
+                    self.matcher.remove(&watcher.interest.range, &(*stream, id));
+                    behind.push((id, from.max(next)));
                 }
+            }
+            for (id, from) in behind {
+                queue.watchers.set_sync(id, Sync::Lagging { from });
             }
             drop(queue);
             shared.wake.notify_one();

@@ -13,6 +13,7 @@ mod hub;
 mod queue;
 mod respond;
 pub mod stream;
+mod watchers;
 
 pub use hub::Hub;
 

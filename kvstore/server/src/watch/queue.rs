@@ -1,10 +1,11 @@
 //! What waits to be sent on one stream, and the watchers of that stream. Apply and the hub never wait for it.
 
-use keelson_mvcc::{KeyRange, RevisionEvents};
+use super::watchers::Watchers;
+use keelson_mvcc::RevisionEvents;
 use keelson_proto::etcdserverpb as pb;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -28,45 +29,12 @@ pub enum Item {
     Progress { watch_id: i64, revision: i64 },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
-    /// In the hub's matcher; revisions below `from` do not concern it.
-    Synced { from: i64 },
-    /// Behind: has seen everything below `from`, and reads on from there.
-    Lagging { from: i64 },
-}
-
-/// Which events a watcher wants.
-#[derive(Clone)]
-pub struct Interest {
-    pub range: KeyRange,
-    pub no_put: bool,
-    pub no_delete: bool,
-}
-
-pub struct Watcher {
-    pub interest: Interest,
-    pub prev_kv: bool,
-    pub fragment: bool,
-    pub progress_notify: bool,
-    /// No event was sent since the last tick.
-    pub quiet: bool,
-    pub sync: Sync,
-}
-
-impl Interest {
-    /// Whether it passes the filters.
-    pub fn wants(&self, delete: bool) -> bool {
-        !(if delete { self.no_delete } else { self.no_put })
-    }
-}
-
 #[derive(Default)]
 pub struct Queue {
     items: VecDeque<Item>,
     batches: usize,
     bytes: usize,
-    pub watchers: BTreeMap<i64, Watcher>,
+    pub watchers: Watchers,
     pub next_id: i64,
 }
 
@@ -81,6 +49,15 @@ fn batch_bytes(revision: &RevisionEvents, positions: &Positions) -> usize {
 impl Queue {
     pub fn push(&mut self, item: Item) {
         self.items.push_back(item);
+    }
+
+    pub fn push_progress(&mut self, watch_id: i64, revision: i64) {
+        let item = Item::Progress { watch_id, revision };
+        if seeded!(EarlyProgressNotify) {
+            self.items.push_front(item);
+        } else {
+            self.items.push_back(item);
+        }
     }
 
     /// False: there is no room, and nothing was queued. A single batch always has room in an empty queue.
@@ -116,6 +93,14 @@ impl Queue {
         }
     }
 
+    pub fn events_waiting(&self) -> usize {
+        let events = |item: &Item| match item {
+            Item::Events { positions, .. } => positions.len(),
+            Item::Control(_) | Item::Progress { .. } => 0,
+        };
+        self.items.iter().map(events).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -134,19 +119,6 @@ impl Queue {
                 self.items.push_back(item);
             }
         }
-    }
-
-    /// Whether each watcher has had everything up to `revision`, and there is one.
-    pub fn all_synced(&self, revision: i64) -> bool {
-        let synced = |w: &Watcher| matches!(w.sync, Sync::Synced { from } if from <= revision + 1);
-        !self.watchers.is_empty() && self.watchers.values().all(synced)
-    }
-
-    /// The first watcher above `after`, going round, that is behind.
-    pub fn next_lagging(&self, after: i64) -> Option<i64> {
-        let lagging = |(id, w): (&i64, &Watcher)| matches!(w.sync, Sync::Lagging { .. }).then_some(*id);
-        let later = self.watchers.range(after.saturating_add(1)..).find_map(lagging);
-        later.or_else(|| self.watchers.iter().find_map(lagging))
     }
 }
 

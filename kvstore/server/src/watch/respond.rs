@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Several revisions share an answer up to this size, bytes; one revision is never split unless the client allows it.
 const RESPONSE_BYTES_SOFT_MAX: usize = 1 << 20;
 /// Where answers of clients that allow it are split, bytes: etcd's request size and its overhead.
-const FRAGMENT_BYTES: usize = crate::core::MESSAGE_BYTES_MAX;
+const FRAGMENT_BYTES: usize = crate::options::REQUEST_BYTES_DEFAULT + (512 << 10);
 
 /// How the events of one watcher are told.
 #[derive(Clone, Copy)]
@@ -107,7 +107,7 @@ fn split(mut whole: pb::WatchResponse, out: &mut Vec<pb::WatchResponse>) {
 /// The events of a revision that fall into a watcher's range and pass its filters.
 pub fn matching<'e>(
     revision: &'e Arc<RevisionEvents>,
-    interest: &'e super::queue::Interest,
+    interest: &'e super::watchers::Interest,
 ) -> impl Iterator<Item = &'e Event> {
     revision
         .events

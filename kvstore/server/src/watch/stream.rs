@@ -1,8 +1,10 @@
 //! One watch stream: requests in, answers out. Backpressure of the client stops at this stream's queue.
 
 use super::hub::{Hub, Joined};
-use super::queue::{Interest, Item, Shared, Sync, Watcher};
+use super::queue::{Item, Shared};
 use super::respond::{Responder, Style, matching};
+use super::watchers::{Interest, Sync, Watcher};
+use crate::auth::{self, Caller};
 use crate::core::Core;
 use crate::status;
 use bytes::Bytes;
@@ -18,7 +20,40 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-pub type Responses = mpsc::Sender<Result<pb::WatchResponse, Status>>;
+/// Nobody listens any more.
+#[derive(Debug)]
+pub struct Gone;
+
+/// Where a stream's answers go.
+pub trait Responses: Send {
+    /// Waits until there is room.
+    fn send(&mut self, response: pb::WatchResponse) -> impl Future<Output = Result<(), Gone>> + Send;
+    /// Resolves when nobody listens any more.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+    /// Ends the answers.
+    fn fail(&mut self, status: Status) -> impl Future<Output = ()> + Send;
+    /// The same, without waiting for anybody.
+    fn fail_now(&mut self, status: Status);
+}
+
+impl Responses for mpsc::Sender<Result<pb::WatchResponse, Status>> {
+    async fn send(&mut self, response: pb::WatchResponse) -> Result<(), Gone> {
+        mpsc::Sender::send(self, Ok(response)).await.map_err(|_| Gone)
+    }
+
+    async fn gone(&mut self) {
+        self.closed().await;
+    }
+
+    async fn fail(&mut self, status: Status) {
+        // Nobody listens: nobody has to be told.
+        let _ = mpsc::Sender::send(self, Err(status)).await;
+    }
+
+    fn fail_now(&mut self, status: Status) {
+        let _ = self.try_send(Err(status));
+    }
+}
 
 /// Items sent before a request gets its turn.
 const ITEMS_BETWEEN_REQUESTS: usize = 64;
@@ -26,15 +61,17 @@ const ITEMS_BETWEEN_REQUESTS: usize = 64;
 const NO_WATCH_ID: i64 = -1;
 
 /// Serves a stream until the client goes, storage fails or `stop`.
-pub async fn run(
+pub async fn run<R: Responses>(
     core: Arc<Core>,
+    caller: Caller,
     requests: impl Stream<Item = pb::WatchRequest> + Send + Unpin,
-    responses: Responses,
+    responses: R,
     stop: CancellationToken,
 ) {
     let (id, shared) = core.hub.open_stream();
     let period = core.progress_period();
     let mut stream = WatchStream {
+        caller,
         hub: core.hub.clone(),
         core,
         id,
@@ -46,27 +83,27 @@ pub async fn run(
     tokio::select! {
         outcome = stream.serve(requests) => {
             if let Err(Ended::Failed(status)) = outcome {
-                let _ = stream.responses.send(Err(status)).await;
+                stream.responses.fail(status).await;
             }
         }
-        () = stop.cancelled() => {
-            let _ = stream.responses.try_send(Err(status::stopped()));
-        }
+        () = stop.cancelled() => stream.responses.fail_now(status::stopped()),
     }
 }
 
-struct WatchStream {
+struct WatchStream<R> {
     core: Arc<Core>,
+    /// Judged at each creation: a token may have ended meanwhile.
+    caller: Caller,
     hub: Arc<Hub>,
     id: u64,
     shared: Arc<Shared>,
-    responses: Responses,
+    responses: R,
     period: Duration,
     /// The watcher that had the last turn at catching up.
     last_lagging: i64,
 }
 
-impl Drop for WatchStream {
+impl<R> Drop for WatchStream<R> {
     fn drop(&mut self) {
         self.hub.close_stream(self.id);
     }
@@ -78,14 +115,14 @@ enum Ended {
     Failed(Status),
 }
 
-impl WatchStream {
+impl<R: Responses> WatchStream<R> {
     async fn serve(&mut self, mut requests: impl Stream<Item = pb::WatchRequest> + Send + Unpin) -> Result<(), Ended> {
         let mut open = true;
         let mut tick = Instant::now() + self.period;
         loop {
             self.send_queued().await?;
             if open && let Some(Some(request)) = requests.next().now_or_never() {
-                self.handle(request);
+                self.handle(request).await;
                 continue;
             }
             if !self.shared.queue.lock().is_empty() {
@@ -94,15 +131,15 @@ impl WatchStream {
             if self.catch_up_once().await? {
                 continue;
             }
-            let ticking = self.shared.queue.lock().watchers.values().any(|w| w.progress_notify);
+            let ticking = self.shared.queue.lock().watchers.are_notified();
             tokio::select! {
                 request = requests.next(), if open => match request {
-                    Some(request) => self.handle(request),
+                    Some(request) => self.handle(request).await,
                     // A client that has said all it wants may go on listening.
                     None => open = false,
                 },
                 () = self.shared.wake.notified() => {}
-                () = self.responses.closed() => return Err(Ended::Gone),
+                () = self.responses.gone() => return Err(Ended::Gone),
                 () = tokio::time::sleep_until(tick), if ticking => {
                     tick = Instant::now() + self.period;
                     self.hub.tick(self.id);
@@ -111,17 +148,34 @@ impl WatchStream {
         }
     }
 
-    async fn send(&self, response: pb::WatchResponse) -> Result<(), Ended> {
-        self.responses.send(Ok(response)).await.map_err(|_| Ended::Gone)
+    async fn send(&mut self, response: pb::WatchResponse) -> Result<(), Ended> {
+        self.responses.send(response).await.map_err(|Gone| Ended::Gone)
+    }
+
+    async fn send_events(&mut self, responses: Vec<pb::WatchResponse>) -> Result<(), Ended> {
+        let metrics = self.core.metrics.clone();
+        let times = &metrics.watch;
+        for response in responses {
+            let (begun, events) = (Instant::now(), response.events.len());
+            self.send(response).await?;
+            let took = begun.elapsed();
+            times.events_seconds.observe_seconds(took);
+            times
+                .each_event_seconds
+                .observe(took.as_secs_f64() / events.max(1) as f64);
+            times.events_sent.add(events as u64);
+        }
+        Ok(())
     }
 
     async fn send_queued(&mut self) -> Result<(), Ended> {
+        let metrics = self.core.metrics.clone();
         for _ in 0..ITEMS_BETWEEN_REQUESTS {
             let (item, style) = {
                 let mut queue = self.shared.queue.lock();
                 let Some(item) = queue.pop() else { return Ok(()) };
                 let style = match &item {
-                    Item::Events { watch_id, .. } => queue.watchers.get_mut(watch_id).map(|w| {
+                    Item::Events { watch_id, .. } => queue.watchers.get_mut(*watch_id).map(|w| {
                         w.quiet = false;
                         style_of(*watch_id, w)
                     }),
@@ -130,30 +184,34 @@ impl WatchStream {
                 (item, style)
             };
             match item {
-                Item::Control(response) => self.send(*response).await?,
+                Item::Control(response) => {
+                    let _timed = metrics.watch.control_seconds.time();
+                    self.send(*response).await?;
+                }
                 Item::Progress { watch_id, revision } => {
+                    let _timed = metrics.watch.progress_seconds.time();
                     let header = Some(self.core.header(revision));
-                    self.send(pb::WatchResponse {
+                    let response = pb::WatchResponse {
                         header,
                         watch_id,
                         ..Default::default()
-                    })
-                    .await?;
+                    };
+                    self.send(response).await?;
                 }
                 Item::Events {
                     revision, positions, ..
                 } => {
                     let Some(style) = style else { continue };
                     let header = self.core.header(revision.revision);
-                    let mut responder = Responder::new(&self.hub.store, style);
+                    let store = self.hub.store.clone();
+                    let mut responder = Responder::new(&store, style);
                     let events = positions.iter().filter_map(|at| revision.events.get(*at as usize));
                     responder
                         .add(events, &header)
                         .map_err(|e| Ended::Failed(status::storage(&e)))?;
                     responder.finish(&header);
-                    for response in responder.responses {
-                        self.send(response).await?;
-                    }
+                    let responses = responder.responses;
+                    self.send_events(responses).await?;
                 }
             }
         }
@@ -164,19 +222,16 @@ impl WatchStream {
     async fn catch_up_once(&mut self) -> Result<bool, Ended> {
         let (id, interest, style, from) = {
             let queue = self.shared.queue.lock();
-            let Some(id) = queue.next_lagging(self.last_lagging) else {
+            let Some(id) = queue.watchers.next_lagging(self.last_lagging) else {
                 return Ok(false);
             };
-            match queue.watchers.get(&id) {
-                Some(
-                    w @ Watcher {
-                        interest,
-                        sync: Sync::Lagging { from },
-                        ..
-                    },
-                ) => (id, interest.clone(), style_of(id, w), *from),
-                _ => return Ok(false),
-            }
+            let Some(watcher) = queue.watchers.get(id) else {
+                return Ok(false);
+            };
+            let Sync::Lagging { from } = watcher.sync() else {
+                return Ok(false);
+            };
+            (id, watcher.interest.clone(), style_of(id, watcher), from)
         };
         self.last_lagging = id;
         let caught = match self.hub.store.catch_up(&interest.range, from) {
@@ -197,13 +252,14 @@ impl WatchStream {
         }
         responder.finish(&header);
         let responses = responder.responses;
-        if let Some(watcher) = self.shared.queue.lock().watchers.get_mut(&id) {
-            watcher.quiet &= responses.is_empty();
-            watcher.sync = Sync::Lagging { from: caught.next };
+        {
+            let watchers = &mut self.shared.queue.lock().watchers;
+            if let Some(watcher) = watchers.get_mut(id) {
+                watcher.quiet &= responses.is_empty();
+            }
+            watchers.set_sync(id, Sync::Lagging { from: caught.next });
         }
-        for response in responses {
-            self.send(response).await?;
-        }
+        self.send_events(responses).await?;
         if caught.next > caught.current && self.hub.rejoin(self.id, id, caught.next) == Joined::Synced {
             tracing::trace!(stream = self.id, watcher = id, from = caught.next, "caught up");
         }
@@ -226,9 +282,9 @@ impl WatchStream {
             .remove(self.id, watch_id, |_| Item::Control(Box::new(response)));
     }
 
-    fn handle(&mut self, request: pb::WatchRequest) {
+    async fn handle(&mut self, request: pb::WatchRequest) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
             Some(RequestUnion::CancelRequest(cancel)) => {
                 let watch_id = cancel.watch_id;
                 let core = self.core.clone();
@@ -260,7 +316,7 @@ impl WatchStream {
         self.shared.queue.lock().push(Item::Control(Box::new(response)));
     }
 
-    fn create(&self, request: pb::WatchCreateRequest) {
+    async fn create(&self, request: pb::WatchCreateRequest) {
         let key = if request.key.is_empty() {
             Bytes::from_static(b"\0")
         } else {
@@ -268,6 +324,9 @@ impl WatchStream {
         };
         if request.start_revision < 0 {
             return self.refuse("etcdserver: mvcc: required revision has been compacted");
+        }
+        if let Err(status) = self.core.require_range(&self.caller, &key, &request.range_end).await {
+            return self.refuse(&auth::refusal_reason(&status));
         }
         let range = KeyRange::new(key, request.range_end);
         if range.is_empty() {
@@ -277,30 +336,24 @@ impl WatchStream {
             let mut queue = self.shared.queue.lock();
             let mut id = request.watch_id;
             if id == 0 {
-                while queue.watchers.contains_key(&queue.next_id) {
+                while queue.watchers.contains(queue.next_id) {
                     queue.next_id += 1;
                 }
                 id = queue.next_id;
                 queue.next_id += 1;
-            } else if queue.watchers.contains_key(&id) {
+            } else if queue.watchers.contains(id) {
                 drop(queue);
                 return self.refuse("mvcc: duplicate watch ID provided on the WatchStream");
             }
             id
         };
         let filtered = |kind: FilterType| request.filters.contains(&(kind as i32));
-        let watcher = Watcher {
-            interest: Interest {
-                range,
-                no_put: filtered(FilterType::Noput),
-                no_delete: filtered(FilterType::Nodelete),
-            },
-            prev_kv: request.prev_kv,
-            fragment: request.fragment,
-            progress_notify: request.progress_notify,
-            quiet: true,
-            sync: Sync::Synced { from: 0 },
+        let interest = Interest {
+            range: Arc::new(range.detached()),
+            no_put: filtered(FilterType::Noput),
+            no_delete: filtered(FilterType::Nodelete),
         };
+        let watcher = Watcher::new(interest, request.prev_kv, request.fragment, request.progress_notify);
         let core = self.core.clone();
         self.hub
             .add(self.id, watch_id, watcher, request.start_revision, |revision| {

@@ -2,15 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::direct::DirectLog;
-use crate::identity::Identity;
 use crate::kv::{Kv, WatchResponses};
-use crate::lease::Lessor;
 use crate::{Options, Server};
 use bytes::Bytes;
 use keelson_mvcc::Store;
 use keelson_proto::etcdserverpb as pb;
 use pb::watch_request::RequestUnion;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -31,21 +28,9 @@ fn fixture() -> Fixture {
         cache_bytes: 1 << 20,
     })
     .unwrap();
-    let options = Options {
-        name: "test".into(),
-        data_dir: dir.path().to_owned(),
-        client_addr: None,
-        client_tls: None,
-        cache_bytes: 0,
-        quota_bytes: 0,
-    };
-    let identity = Identity {
-        member_id: 1,
-        cluster_id: 2,
-    };
-    let lessor = Lessor::start(&store);
-    let log = Arc::new(DirectLog::new(store.clone()));
-    let server = Server::assemble(options, PROGRESS_INTERVAL, identity, store, lessor, log, None).unwrap();
+    let mut options = Options::new("test", dir.path());
+    options.progress_interval = PROGRESS_INTERVAL;
+    let server = Server::assemble(&options, DirectLog::parts(store)).unwrap();
     let kv = server.kv();
     Fixture { _dir: dir, server, kv }
 }
@@ -470,29 +455,9 @@ async fn a_full_store_raises_the_alarm_and_recovers() {
         cache_bytes: 1 << 20,
     })
     .unwrap();
-    let options = Options {
-        name: "test".into(),
-        data_dir: dir.path().to_owned(),
-        client_addr: None,
-        client_tls: None,
-        cache_bytes: 0,
-        quota_bytes: 4 << 20,
-    };
-    let lessor = Lessor::start(&store);
-    let log = Arc::new(DirectLog::new(store.clone()));
-    let server = Server::assemble(
-        options,
-        PROGRESS_INTERVAL,
-        Identity {
-            member_id: 1,
-            cluster_id: 2,
-        },
-        store,
-        lessor,
-        log,
-        None,
-    )
-    .unwrap();
+    let mut options = Options::new("test", dir.path());
+    options.limits.quota_bytes = 4 << 20;
+    let server = Server::assemble(&options, DirectLog::parts(store)).unwrap();
     let kv = server.kv();
     let big = || pb::PutRequest {
         key: "big".into(),

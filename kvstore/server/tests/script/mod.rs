@@ -555,3 +555,32 @@ pub fn watches(now: i64) -> Vec<pb::WatchCreateRequest> {
         all(now + 5),
     ]
 }
+
+/// One transaction that puts keys and deletes from a key on: etcd does not see that they overlap. On a store of its own.
+pub fn overlaps() -> Vec<Call> {
+    let put = |key: &str, value: &str| {
+        Request::RequestPut(pb::PutRequest {
+            prev_kv: true,
+            ..put(key, value)
+        })
+    };
+    let from = |key: &str| Request::RequestDeleteRange(delete(key, "\0"));
+    let all = |revision| {
+        Call::Range(pb::RangeRequest {
+            range_end: "\0".into(),
+            revision,
+            ..get("\0")
+        })
+    };
+    let mut calls = vec![
+        Call::Put(self::put("k1", "0")),
+        then(vec![put("k1", "1"), put("k2", "1"), from("k2")]),
+        then(vec![from("k1"), put("k1", "2"), put("k2", "2")]),
+        then(vec![nested(vec![put("k3", "3")]), from("k"), put("k4", "3")]),
+        then(vec![put("k4", "4"), from("k4"), nested(vec![put("k5", "4")])]),
+        then(vec![put("k5", "5"), from("k5"), put("k5", "6")]),
+        Call::Put(self::put("k6", "7")),
+    ];
+    calls.extend((0..=8).map(all));
+    calls
+}
