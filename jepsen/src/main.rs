@@ -1,0 +1,7 @@
+//! `keelson-jepsen`: the command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keelson_jepsen::cli::main()
+}
