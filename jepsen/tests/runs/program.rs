@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -69,15 +69,20 @@ fn build([package, program]: Program, more: &[&str]) -> PathBuf {
     own
 }
 
-/// A folder for one run, and the arguments that all runs have.
+/// A folder for one run, and the arguments that all runs have. There is one at a time: on a machine that is busy with
+/// another run, or with a build, too little happens to be judged, and unknown is not green.
 pub struct Runner {
     dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Runner {
     pub fn new() -> Runner {
+        static TURN: Mutex<()> = Mutex::new(());
         Runner {
             dir: tempfile::tempdir().unwrap(),
+            // A test that failed has had its turn.
+            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 

@@ -165,6 +165,7 @@ impl Store {
 
     /// A transaction with its guards judged on the state as it is here and now: the branch that it takes, without
     /// guards, and whether they held. For a seeded bug: what is proposed so may be applied to another state.
+    #[cfg(feature = "seeded-bugs")]
     pub fn decided(self: &Arc<Self>, request: &pb::TxnRequest) -> Result<(pb::TxnRequest, bool), ReadError> {
         let state = self.state.read();
         crate::txn::decided(&self.db.load(), &state, request)

@@ -188,6 +188,7 @@ fn view_of<'a>(db: &'a Db, state: &'a State) -> View<'a> {
 }
 
 /// See [`crate::Store::decided`]. Nested transactions keep their guards.
+#[cfg(feature = "seeded-bugs")]
 pub fn decided(db: &Db, state: &State, request: &pb::TxnRequest) -> Result<(pb::TxnRequest, bool), ReadError> {
     let path = decide(&view_of(db, state), request, 0)?;
     let taken = pb::TxnRequest {

@@ -242,20 +242,26 @@ impl Core {
             self.slow.tell_txn(begun, &r, &response);
             self.still_allowed(&asker)?;
             response
-        } else if seeded!(GuardBeforeApply) {
-            let (decided, succeeded) = self.store.decided(&r).map_err(status::read)?;
-            match self.propose(caller, Command::Txn(decided)).await? {
-                Reply::Txn(response) => pb::TxnResponse { succeeded, ..response },
-                _ => return Err(status::unexpected_reply()),
-            }
         } else {
-            match self.propose(caller, Command::Txn(r)).await? {
-                Reply::Txn(response) => response,
-                _ => return Err(status::unexpected_reply()),
-            }
+            self.propose_txn(caller, r).await?
         };
         response.header = self.complete(response.header);
         Ok(response)
+    }
+
+    async fn propose_txn(&self, caller: &Caller, r: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+        #[cfg(feature = "seeded-bugs")]
+        if seeded!(GuardBeforeApply) {
+            let (decided, succeeded) = self.store.decided(&r).map_err(status::read)?;
+            return match self.propose(caller, Command::Txn(decided)).await? {
+                Reply::Txn(response) => Ok(pb::TxnResponse { succeeded, ..response }),
+                _ => Err(status::unexpected_reply()),
+            };
+        }
+        match self.propose(caller, Command::Txn(r)).await? {
+            Reply::Txn(response) => Ok(response),
+            _ => Err(status::unexpected_reply()),
+        }
     }
 
     pub async fn compact(&self, caller: &Caller, r: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {

@@ -55,14 +55,21 @@ impl<S: Subscriber> Layer<S> for Lines {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let Some(logger) = LOGGER.get() else { return };
+        let metadata = event.metadata();
+        let level = level_of(*metadata.level());
+        let file = metadata.file().unwrap_or(metadata.target());
+        let line = metadata.line().unwrap_or_default();
+        // Before it is put into words: those are what a flood costs.
+        if is_talkative(metadata.target()) && !logger.hears(level, file, line) {
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let metadata = event.metadata();
         logger.write(&Line {
-            level: level_of(*metadata.level()),
+            level,
             message: &fields.message,
-            file: metadata.file().unwrap_or(metadata.target()),
-            line: metadata.line().unwrap_or_default(),
+            file,
+            line,
             fields: &fields.rest,
         });
     }

@@ -17,7 +17,7 @@ use format::Form;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use output::Output;
-use sampling::Sampling;
+use sampling::{Repeated, Sampling};
 use std::sync::OnceLock;
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -68,12 +68,19 @@ impl Logger {
         })
     }
 
+    /// Whether a library may tell something at this place once more.
+    fn hears(&self, level: Level, file: &str, line: u32) -> bool {
+        let now = Timestamp::now().as_second();
+        self.sampling.admits(level, &Repeated::Place(file, line), now)
+    }
+
     fn write(&self, line: &Line<'_>) {
         if line.level < self.level {
             return;
         }
         let now = Timestamp::now();
-        if line.level < Level::Error && !self.sampling.admits(line.level, line.message, now.as_second()) {
+        let repeated = Repeated::Message(line.message);
+        if line.level < Level::Error && !self.sampling.admits(line.level, &repeated, now.as_second()) {
             return;
         }
         let text = self.form.line(line, &Zoned::new(now, self.zone.clone()));
