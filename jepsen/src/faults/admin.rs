@@ -60,11 +60,23 @@ impl Admin {
     where
         F: Future<Output = Result<T, crate::client::Error>>,
     {
+        self.any_of(1..=self.clients.len(), call)
+    }
+
+    /// As [`Admin::anybody`], of these.
+    fn any_of<'a, T, F>(
+        &'a self,
+        nodes: impl IntoIterator<Item = usize>,
+        call: impl Fn(&'a Client) -> F,
+    ) -> Result<T, String>
+    where
+        F: Future<Output = Result<T, crate::client::Error>>,
+    {
         let mut errors = Vec::new();
-        for (at, client) in self.clients.iter().enumerate() {
-            match self.run(call(client)) {
+        for node in nodes {
+            match self.run(call(self.client(node))) {
                 Ok(answer) => return Ok(answer),
-                Err(e) => errors.push(format!("member {}: {e}", at + 1)),
+                Err(e) => errors.push(format!("member {node}: {e}")),
             }
         }
         Err(errors.join("; "))
@@ -201,9 +213,9 @@ impl Admin {
         self.run(client.hash_kv(HashKvRequest { revision }))
     }
 
-    /// Makes the log longer by some entries that change no key: leases that are granted and revoked.
-    pub(super) fn lengthen_log(&self, entries: usize) -> Result<(), String> {
-        self.anybody(|client| async move {
+    /// Makes the log longer by some entries that change no key, by one of these: leases that are granted and revoked.
+    pub(super) fn lengthen_log(&self, nodes: &[usize], entries: usize) -> Result<(), String> {
+        self.any_of(nodes.iter().copied(), |client| async move {
             let pairs = (0..entries.div_ceil(2)).map(|_| async {
                 let grant = client.lease_grant(LeaseGrantRequest { ttl: 60, id: 0 }).await?;
                 client.lease_revoke(LeaseRevokeRequest { id: grant.id }).await

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const MOVE: Duration = Duration::from_secs(5);
 /// How often entries are added to a log that is to be cut, and how many at once.
 const LENGTHEN: Duration = Duration::from_millis(200);
-const LENGTHEN_ENTRIES: usize = 40;
+const LENGTHEN_ENTRIES: usize = 100;
 /// What the logs keep, when the flags do not say: those of etcd.
 const SNAPSHOT_COUNT: u64 = 10_000;
 /// A member is cut off for so long at least: what was on its way to it when the link broke is sent again until then, and
@@ -75,7 +75,7 @@ pub(super) fn snapshot(act: &Act<'_>, node: usize) {
     let mut ahead = 0;
     while (ahead < far || begun.elapsed() < CUT_MIN) && Instant::now() < end && act.scene.rest(LENGTHEN) {
         // No majority may be there to do it; then it does not happen.
-        let lengthened = act.admin().lengthen_log(LENGTHEN_ENTRIES);
+        let lengthened = act.admin().lengthen_log(&others, LENGTHEN_ENTRIES);
         ahead = index(&others).unwrap_or(0).saturating_sub(before);
         if let Err(e) = lengthened
             && Instant::now() >= end
