@@ -51,7 +51,6 @@ mod start;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod tie;
 mod transport;
 mod types;
 mod verify;
