@@ -1,6 +1,7 @@
 //! What goes wrong, and when: the seed's choice.
 
 use crate::cluster::{Cluster, member};
+use crate::executor::WORLD;
 use crate::network::Weather;
 use keelson_mvcc::StateMachine;
 use keelson_raft::{Start, runtime};
@@ -14,6 +15,10 @@ const MEMBERS_MAX: usize = 5;
 /// Breaks things until `stop`.
 pub async fn run(cluster: Rc<Cluster>, stop: Rc<Cell<bool>>) {
     let (mut next_id, mut flipped) = (cluster.options.members + 1, false);
+    if cluster.options.voters_die_permille > 0 {
+        let (cluster, stop) = (cluster.clone(), stop.clone());
+        cluster.executor.clone().spawn(WORLD, bury_voters(cluster, stop));
+    }
     while !stop.get() {
         let pause = cluster.executor.rng.borrow_mut().between(10, 400);
         runtime::sleep(Duration::from_millis(pause)).await;
@@ -48,6 +53,19 @@ pub async fn run(cluster: Rc<Cluster>, stop: Rc<Cell<bool>>) {
     }
 }
 
+/// Whoever dies of its vote comes back with what it had written.
+async fn bury_voters(cluster: Rc<Cluster>, stop: Rc<Cell<bool>>) {
+    let mut deaths = cluster.network.let_voters_die(cluster.options.voters_die_permille);
+    while let Some(id) = deaths.recv().await {
+        if stop.get() {
+            return;
+        }
+        cluster.executor.note(format!("member {id} dies of its vote"));
+        cluster.crash(id);
+        cluster.start(id);
+    }
+}
+
 /// Three vote at least, and no change that is still in doubt can make them fewer.
 fn can_lose_one(cluster: &Cluster) -> bool {
     let node = cluster.leader().and_then(|leader| cluster.node(leader));
@@ -71,7 +89,7 @@ fn restart_failed(cluster: &Rc<Cluster>) {
 pub fn replace(cluster: &Rc<Cluster>, id: u64) {
     let Some(leader) = cluster.leader() else { return };
     let cluster = cluster.clone();
-    cluster.executor.clone().spawn(crate::executor::WORLD, async move {
+    cluster.executor.clone().spawn(WORLD, async move {
         let done = cluster
             .on(leader, |node, _| async move { node.remove_member(id).await })
             .await;
@@ -94,7 +112,7 @@ fn stop_one(cluster: &Rc<Cluster>, calm: Rc<Cell<bool>>) {
     cluster.allow_to_end(id);
     cluster.executor.note(format!("member {id} is told to stop"));
     let cluster = cluster.clone();
-    cluster.executor.clone().spawn(crate::executor::WORLD, async move {
+    cluster.executor.clone().spawn(WORLD, async move {
         let stopped = cluster.on(id, |node, _| async move { node.shutdown().await }).await;
         // It may have died, and even be back.
         if stopped.is_some() && cluster.owner(id) == Some(owner) {
@@ -248,7 +266,7 @@ fn transfer(cluster: &Rc<Cluster>) {
     if cluster.executor.rng.borrow_mut().chance(1, 2) {
         // Whom it hands over to may die just then.
         let cluster = cluster.clone();
-        cluster.executor.clone().spawn(crate::executor::WORLD, async move {
+        cluster.executor.clone().spawn(WORLD, async move {
             let pause = cluster.executor.rng.borrow_mut().below(8000);
             runtime::sleep(Duration::from_micros(pause)).await;
             cluster.crash(to);
@@ -256,7 +274,7 @@ fn transfer(cluster: &Rc<Cluster>) {
         });
     }
     let cluster = cluster.clone();
-    cluster.executor.clone().spawn(crate::executor::WORLD, async move {
+    cluster.executor.clone().spawn(WORLD, async move {
         let done = cluster
             .on(leader, |node, _| async move { node.transfer_leader(to).await })
             .await;
@@ -293,7 +311,7 @@ fn change(cluster: &Rc<Cluster>, next_id: u64) {
     let begin = |cluster: &Cluster| cluster.open_changes.set(cluster.open_changes.get() + 1);
     if let Some(id) = learner {
         begin(&cluster);
-        executor.spawn(crate::executor::WORLD, async move {
+        executor.spawn(WORLD, async move {
             let done = cluster
                 .on(leader, |node, _| async move { node.promote_member(id).await })
                 .await;
@@ -302,7 +320,7 @@ fn change(cluster: &Rc<Cluster>, next_id: u64) {
         });
     } else if grow && members.members.len() < MEMBERS_MAX {
         begin(&cluster);
-        executor.spawn(crate::executor::WORLD, async move {
+        executor.spawn(WORLD, async move {
             let new = keelson_raft::Member {
                 wants_vote: !as_learner,
                 ..member(next_id)
@@ -319,7 +337,7 @@ fn change(cluster: &Rc<Cluster>, next_id: u64) {
     } else if voters.len() > 3 || members.members.len() > 3 {
         let Some(id) = pick(&cluster, &voters) else { return };
         begin(&cluster);
-        executor.spawn(crate::executor::WORLD, async move {
+        executor.spawn(WORLD, async move {
             let done = cluster
                 .on(leader, |node, _| async move { node.remove_member(id).await })
                 .await;

@@ -50,6 +50,12 @@ impl Default for Weather {
 /// A vote that was granted: term, voter, candidate.
 type Granted = BTreeMap<(u64, u64), u64>;
 
+/// Of a thousand votes, how many the voter does not survive, and who is told of each.
+struct Mortal {
+    permille: u64,
+    died: mpsc::UnboundedSender<u64>,
+}
+
 struct State {
     handlers: BTreeMap<u64, (Owner, PeerHandler)>,
     /// Directions that carry nothing: from, to.
@@ -58,6 +64,7 @@ struct State {
     /// Raised to break every connection that is older.
     era: u64,
     granted: Granted,
+    mortal: Option<Mortal>,
     snapshots: u64,
 }
 
@@ -88,6 +95,7 @@ impl Default for Network {
                 weather: Weather::default(),
                 era: 0,
                 granted: Granted::new(),
+                mortal: None,
                 snapshots: 0,
             })),
         }
@@ -120,6 +128,13 @@ impl Network {
     /// Every connection that is open now breaks.
     pub fn break_connections(&self) {
         self.state.lock().era += 1;
+    }
+
+    /// From now on of a thousand votes so many do not get out of the voter: it is told here that it dies.
+    pub fn let_voters_die(&self, permille: u64) -> mpsc::UnboundedReceiver<u64> {
+        let (died, deaths) = mpsc::unbounded_channel();
+        self.state.lock().mortal = Some(Mortal { permille, died });
+        deaths
     }
 
     /// Pieces of snapshots that were carried.
@@ -342,6 +357,15 @@ impl Network {
         Ok(())
     }
 
+    fn dies_of_its_vote(&self, voter: u64) -> bool {
+        let (state, Ok(executor)) = (self.state.lock(), executor()) else {
+            return false;
+        };
+        let dies = |m: &&Mortal| executor.rng.borrow_mut().chance(m.permille, 1000);
+        // Nobody listens any more when the faults are over.
+        state.mortal.as_ref().filter(dies).is_some_and(|m| m.died.send(voter).is_ok())
+    }
+
     /// No member votes for two candidates in one term, however often it was started again. A candidate votes for itself.
     fn note_vote(&self, voter: u64, request: &pb::VoteRequest) {
         let Some(asked) = request.ballot else { return };
@@ -385,6 +409,9 @@ impl Transport for Link {
             let response = handler.vote(request).await?;
             if response.granted {
                 network.note_vote(to, &request);
+                if network.dies_of_its_vote(to) {
+                    return Err(broken());
+                }
             }
             Ok(response)
         };

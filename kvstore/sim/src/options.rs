@@ -28,6 +28,8 @@ pub struct Options {
     /// Requests of all clients together.
     pub steps: u64,
     pub bug: Bug,
+    /// Of a thousand votes, how many the voter does not survive: it dies before it can answer, and is back at once.
+    pub voters_die_permille: u64,
     /// Keep every line of the trace, not the last ones only.
     pub keep_trace: bool,
     /// Where the members' folders are made; removed at the end.
@@ -42,6 +44,7 @@ impl Options {
             members: [3, 3, 3, 5, 1].get(seed as usize % 5).copied().unwrap_or(3),
             steps: 300,
             bug: Bug::None,
+            voters_die_permille: 0,
             keep_trace: false,
             root: if memory.is_dir() { memory } else { std::env::temp_dir() },
         }
