@@ -51,6 +51,7 @@ mod start;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod tie;
 mod transport;
 mod types;
 mod verify;

@@ -6,6 +6,7 @@ use crate::{
     runtime::{self, Instant},
     snapshot,
     stats::PeerCounters,
+    tie::tied,
     types::{Member, Types, Vote},
     wire,
 };
@@ -32,6 +33,8 @@ use std::{
 /// A replication stream whose oldest message has had no answer for this long (or for three elections, if that is
 /// longer) is given up and opened again. A disk may be slow; a connection may be dead and not know it.
 const STALL_MAX: Duration = Duration::from_secs(5);
+/// What a peer did that ended its answers before it had given all.
+const UNANSWERED: &str = "the peer ended its answers early";
 /// What a message weighs beside its entries' payloads, roughly, in bytes: for the counters.
 const MESSAGE_OVERHEAD_BYTES: u64 = 64;
 const ENTRY_OVERHEAD_BYTES: u64 = 16;
@@ -117,6 +120,7 @@ impl Client {
     ) -> Result<BoxStream<'_, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>> {
         let under_way: Arc<Mutex<VecDeque<Instant>>> = Arc::default();
         let mut head = Some(self.context.head(self.to));
+        let (input, tie) = tied(input);
         let requests = input
             .map({
                 let (under_way, counters) = (under_way.clone(), self.counters.clone());
@@ -142,12 +146,15 @@ impl Client {
         let responses = self.context.transport.append(self.to, requests).await;
         let responses = responses.map_err(|e| self.rpc_error(e, RPCTypes::AppendEntries))?;
         let stall = STALL_MAX.max(self.context.timers.election * 3);
-        let state = Some((responses, under_way));
+        let state = Some((responses, under_way, tie));
         let answers = stream::unfold(state, move |state| async move {
-            let (mut responses, under_way) = state?;
+            let (mut responses, under_way, tie) = state?;
             let next = loop {
                 match runtime::timeout(stall, responses.next()).await {
-                    Ok(next) => break next?,
+                    Ok(Some(next)) => break next,
+                    Ok(None) if under_way.lock().is_empty() => return None,
+                    // openraft would take an end for a success.
+                    Ok(None) => break Err(TransportError::Unreachable(UNANSWERED.to_owned())),
                     Err(_) if under_way.lock().front().is_some_and(|sent| sent.elapsed() >= stall) => {
                         break Err(TransportError::TimedOut);
                     }
@@ -159,7 +166,7 @@ impl Client {
                 self.counters.note_round_trip(sent.elapsed());
             }
             let answer = next.and_then(wire::appended_from);
-            let go_on = matches!(answer, Ok(Ok(_))).then_some((responses, under_way));
+            let go_on = matches!(answer, Ok(Ok(_))).then_some((responses, under_way, tie));
             Some((answer.map_err(|e| self.rpc_error(e, RPCTypes::AppendEntries)), go_on))
         });
         Ok(answers.boxed())

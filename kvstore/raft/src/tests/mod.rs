@@ -7,6 +7,7 @@ mod faults;
 mod group;
 mod holes;
 mod network;
+mod replication;
 mod scribe;
 mod store;
 mod suite;
