@@ -363,7 +363,11 @@ impl Network {
         };
         let dies = |m: &&Mortal| executor.rng.borrow_mut().chance(m.permille, 1000);
         // Nobody listens any more when the faults are over.
-        state.mortal.as_ref().filter(dies).is_some_and(|m| m.died.send(voter).is_ok())
+        state
+            .mortal
+            .as_ref()
+            .filter(dies)
+            .is_some_and(|m| m.died.send(voter).is_ok())
     }
 
     /// No member votes for two candidates in one term, however often it was started again. A candidate votes for itself.

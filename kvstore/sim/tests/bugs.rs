@@ -7,10 +7,7 @@ use keelson_sim::{Bug, Options, run};
 fn found(bugged: &Options, seeds_max: u64) -> String {
     let bug = bugged.bug;
     for seed in 1000..1000 + seeds_max {
-        let options = Options {
-            seed,
-            ..bugged.clone()
-        };
+        let options = Options { seed, ..bugged.clone() };
         if let Some(violation) = run(&options).unwrap().violation {
             println!("{bug:?}: seed {seed}: {violation}");
             let without = run(&Options {

@@ -112,7 +112,11 @@ async fn client() -> (Client, Ends, Input) {
     });
     let context = Context::new(&Options::new(1, 0xc1, "unused"), transport, Published::new());
     let client = Network(context).new_client(2, &member(2)).await;
-    let ends = Ends { requests, read, answers };
+    let ends = Ends {
+        requests,
+        read,
+        answers,
+    };
     (client, ends, streamed(requested))
 }
 
@@ -137,7 +141,10 @@ impl Ends {
 
     fn answer(&self) {
         let outcome = pb::append_response::Outcome::Matched.into();
-        let matched = pb::AppendResponse { outcome, ..Default::default() };
+        let matched = pb::AppendResponse {
+            outcome,
+            ..Default::default()
+        };
         self.answers.send(Ok(matched)).unwrap();
     }
 }
