@@ -193,6 +193,25 @@ fn pages_stay_on_their_snapshot() {
 }
 
 #[test]
+fn a_full_page_under_a_selector_may_tell_of_more_that_does_not_meet_it() {
+    let more = |limit: u64, color: &str, all: bool| {
+        let mut kube = kube();
+        if all {
+            kube.delete("b");
+        }
+        let at = kube.rv();
+        kube.list("", "", at, color).value["limit"] = json!(limit);
+        answer(&mut kube, |page| page["more"] = json!(true));
+        kube
+    };
+    // It has not looked at b.
+    passes(&KubeChecker, &more(1, "red", false).evidence());
+    anomaly(&more(2, "red", false), "wrong-remaining");
+    anomaly(&more(1, "red", true), "wrong-remaining");
+    anomaly(&more(2, "", false), "wrong-remaining");
+}
+
+#[test]
 fn too_old_is_only_what_is_compacted() {
     let ask = json!({"rv": "3", "match": "Exact", "color": "", "limit": 0, "token": "", "walk": 0, "page": 0});
     let refuse = |kube: &mut Kube| {

@@ -231,7 +231,7 @@ fn apiserver(number: usize, members: &[String], pki: &Pki) -> Vec<String> {
         "--authorization-mode=Node,RBAC".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-signing-key-file={}", at("sa.key")),
-        format!("--service-account-key-file={}", at("sa.key")),
+        format!("--service-account-key-file={}", at("sa.pub")),
         "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         format!("--kubelet-client-certificate={}", at("server.crt")),
         format!("--kubelet-client-key={}", at("server.key")),

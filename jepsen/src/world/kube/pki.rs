@@ -52,7 +52,7 @@ impl Pki {
 }
 
 /// Names and contents; the authority's certificate is the first.
-fn files(addresses: &[String]) -> Result<[(&'static str, String); 5], rcgen::Error> {
+fn files(addresses: &[String]) -> Result<[(&'static str, String); 6], rcgen::Error> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, "jepsen");
@@ -65,6 +65,7 @@ fn files(addresses: &[String]) -> Result<[(&'static str, String); 5], rcgen::Err
     server.subject_alt_names.extend(ips);
     let key = KeyPair::generate()?;
     let certificate = server.signed_by(&key, &issuer)?.pem();
+    let account = KeyPair::generate()?;
     let tokens = format!(
         "{ADMIN_TOKEN},jepsen,jepsen,\"system:masters\"\n\
          {SCHEDULER_TOKEN},system:kube-scheduler,scheduler,\n"
@@ -73,7 +74,9 @@ fn files(addresses: &[String]) -> Result<[(&'static str, String); 5], rcgen::Err
         ("ca.crt", ca),
         ("server.crt", certificate),
         ("server.key", key.serialize_pem()),
-        ("sa.key", KeyPair::generate()?.serialize_pem()),
+        // Upstream's API server takes no PKCS #8 key for a public one.
+        ("sa.pub", account.public_key_pem()),
+        ("sa.key", account.serialize_pem()),
         ("tokens.csv", tokens),
     ])
 }
