@@ -3,6 +3,9 @@
 //! A transport may go on reading the requests of a call whose answers nobody wants any more: HTTP/2 keeps both directions
 //! of a call apart. openraft's requests to a peer are drawn from a state that the next call to this peer shares, so what
 //! a call that was given up goes on drawing is missing in the next.
+//!
+//! The requests are dropped at once, not when the transport looks at them again, as with `futures::stream::abortable`: a
+//! transport that waits for room may not look again, and while one waits for a request openraft's state is locked.
 
 use futures::{Stream, StreamExt, stream, stream::BoxStream};
 use parking_lot::Mutex;

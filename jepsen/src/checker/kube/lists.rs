@@ -169,11 +169,13 @@ fn content(op: &Op, ask: &Ask, page: &Page, after: Option<&str>, truth: &Truth<'
 /// Whether a server that stopped at a full page cannot know that nothing else meets the selector: something is left, and
 /// it has not looked at it. Upstream's does not, in `GetList` of `storage/etcd3/store.go`.
 fn may_be_more(ask: &Ask, page: &Page, truth: &Truth<'_>) -> bool {
-    let is_full = ask.limit > 0 && page.items.len() == ask.limit;
+    if ask.color.is_empty() || page.items.len() != ask.limit {
+        return false;
+    }
     let (Some(last), Known::Known(all)) = (page.items.last(), truth.content(page.rv, "")) else {
         return false;
     };
-    is_full && !ask.color.is_empty() && all.keys().any(|name| *name > last.name.as_str())
+    all.keys().any(|name| *name > last.name.as_str())
 }
 
 /// 410 is right only when the revision may have been compacted.

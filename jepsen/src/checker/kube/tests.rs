@@ -194,9 +194,9 @@ fn pages_stay_on_their_snapshot() {
 
 #[test]
 fn a_full_page_under_a_selector_may_tell_of_more_that_does_not_meet_it() {
-    let more = |limit: u64, color: &str, all: bool| {
+    let more = |limit: u64, color: &str, without_b: bool| {
         let mut kube = kube();
-        if all {
+        if without_b {
             kube.delete("b");
         }
         let at = kube.rv();
